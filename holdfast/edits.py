@@ -1,0 +1,149 @@
+"""Tables of edits and of preserved concepts: CSV in, checked dataclasses out."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.errors import HoldfastError
+
+COLUMNS = ("edit", "task", "source", "target", "role", "probe", "prompt", "old", "new", "old_labels", "new_labels")
+TASKS = ("appearance", "role")
+ROLES = ("efficacy", "generality", "specificity")
+LABEL_COLUMNS = ("old_labels", "new_labels")
+ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A prompt whose pictures are measured.
+
+    `old` and `new` are the texts that CLIP compares; `old_labels` and `new_labels` (`{head: value}`, may be empty) are the
+    classifier's labels of a picture that still shows the source, or shows the target. `edit` and `task` name the owner.
+    """
+
+    id: str
+    edit: str
+    task: str
+    role: str
+    prompt: str
+    old: str
+    new: str
+    old_labels: Mapping[str, str]
+    new_labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One request: make prompts about `source` show `target`."""
+
+    id: str
+    task: str
+    source: str
+    target: str
+    probes: tuple[Probe, ...]
+
+
+def read_edits(path: str | Path) -> tuple[Edit, ...]:
+    """Read an edits table, one row per probe, and return the edits in the file's order.
+
+    Raises HoldfastError, naming file and line, for a missing column, an empty cell, an unknown task or role, a malformed
+    id or label, a probe id used twice, an edit that contradicts itself or comes in two pieces, or an edit with no
+    efficacy probe.
+    """
+    edits: dict[str, Edit] = {}
+    seen: dict[str, int] = {}
+    last = None
+    for line, row in _rows(path, COLUMNS, optional=LABEL_COLUMNS):
+        where = f"{path}, line {line}"
+        for column in ("edit", "probe"):
+            if not ID.fullmatch(row[column]):
+                raise HoldfastError(
+                    f"{where}: the {column} id '{row[column]}' may only have lower-case letters, digits, '-' and '_' (at most 64)."
+                )
+        _known(where, "task", row["task"], TASKS)
+        _known(where, "role", row["role"], ROLES)
+        if row["probe"] in seen:
+            raise HoldfastError(
+                f"{where}: the probe '{row['probe']}' is already in line {seen[row['probe']]}: give every probe its own id."
+            )
+        seen[row["probe"]] = line
+        probe = Probe(
+            row["probe"], row["edit"], row["task"], row["role"], row["prompt"], row["old"], row["new"],
+            *(_labels(where, column, row[column]) for column in LABEL_COLUMNS),
+        )  # fmt: skip
+        known = edits.get(row["edit"])
+        if known is None:
+            edits[row["edit"]] = Edit(row["edit"], row["task"], row["source"], row["target"], (probe,))
+        elif last != row["edit"]:
+            raise HoldfastError(
+                f"{where}: the edit '{row['edit']}' already ended further up: keep its rows together, or rename one of the two."
+            )
+        elif (known.task, known.source, known.target) != (row["task"], row["source"], row["target"]):
+            raise HoldfastError(
+                f"{where}: the edit '{row['edit']}' has another task, source or target than in its first row: make them equal."
+            )
+        else:
+            edits[row["edit"]] = Edit(known.id, known.task, known.source, known.target, (*known.probes, probe))
+        last = row["edit"]
+    for edit in edits.values():
+        if not any(probe.role == "efficacy" for probe in edit.probes):
+            raise HoldfastError(f"{path}: the edit '{edit.id}' has no probe with the role efficacy: add one.")
+    if not edits:
+        raise HoldfastError(f"{path}: there is no edit below the header: add at least one.")
+    return tuple(edits.values())
+
+
+def read_preserve(path: str | Path) -> dict[str, tuple[str, ...]]:
+    """Read a table of concepts that edits must leave alone: columns `task`, `concept`. Returns `{task: concepts}`."""
+    concepts: dict[str, tuple[str, ...]] = {}
+    for line, row in _rows(path, ("task", "concept")):
+        _known(f"{path}, line {line}", "task", row["task"], TASKS)
+        known = concepts.get(row["task"], ())
+        if row["concept"] in known:
+            raise HoldfastError(f"{path}, line {line}: '{row['concept']}' is already preserved for {row['task']}: delete one row.")
+        concepts[row["task"]] = (*known, row["concept"])
+    return concepts
+
+
+def _rows(path: str | Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (line number, row) of a CSV file with exactly these columns, cells stripped, blank lines skipped."""
+    try:
+        # utf-8-sig: spreadsheets put a byte order mark in front of the header.
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            found = tuple(reader.fieldnames or ())
+            if missing := [column for column in columns if column not in found]:
+                raise HoldfastError(f"{path}: the header has no column '{missing[0]}': it needs {', '.join(columns)}.")
+            if unknown := [column for column in found if column not in columns]:
+                raise HoldfastError(f"{path}: the header has an unknown column '{unknown[0]}': it takes {', '.join(columns)}.")
+            for row in reader:
+                if None in row or None in row.values():
+                    raise HoldfastError(f"{path}, line {reader.line_num}: this row has not {len(columns)} cells: quote texts with commas.")
+                row = {column: cell.strip() for column, cell in row.items()}
+                for column in columns:
+                    if not row[column] and column not in optional:
+                        raise HoldfastError(f"{path}, line {reader.line_num}: the cell under '{column}' is empty: fill it in.")
+                yield reader.line_num, row
+    except FileNotFoundError:
+        raise HoldfastError(f"{path}: there is no such file: correct the path in the configuration.") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise HoldfastError(f"{path}: this is no CSV file in UTF-8 ({error}): save it as one.") from None
+
+
+def _known(where: str, column: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise HoldfastError(f"{where}: the {column} '{value}' is unknown: take one of {', '.join(choices)}.")
+
+
+def _labels(where: str, column: str, cell: str) -> dict[str, str]:
+    labels = {}
+    for item in cell.split():
+        head, equals, value = item.partition("=")
+        if not (head and equals and value) or head in labels:
+            raise HoldfastError(f"{where}: '{item}' under '{column}' is no label: write head=value, each head once.")
+        labels[head] = value
+    return labels
