@@ -1,0 +1,67 @@
+"""The kinds of model that Holdfast knows, each behind the same few functions.
+
+A family is one base model (`sd14`, `mini-sd`); its kind (`sd`) says which module here speaks to it. Adding a kind is
+adding one module and one line.
+"""
+
+import json
+from pathlib import Path
+
+from holdfast.errors import HoldfastError
+from holdfast.families import sd
+
+FAMILIES = {"sd": sd}
+
+
+def kind_of(pipe):
+    """The module of FAMILIES for a loaded pipeline."""
+    for family in FAMILIES.values():
+        if type(pipe).__name__ == family.PIPELINE:
+            return family
+    known = ", ".join(family.PIPELINE for family in FAMILIES.values())
+    raise HoldfastError(f"A {type(pipe).__name__} is no pipeline that Holdfast knows; load one of {known}.")
+
+
+def load(model_dir, kind="sd", device="cpu", dtype=None):
+    """Load a base model from a local folder in diffusers layout, for inference: no dropout, no gradients, no bar.
+
+    Args:
+        model_dir: the folder (model_index.json, unet/ ...); safetensors weights only. Where it has a manifest.json,
+            names and sizes of the files are compared with it before anything is loaded.
+        kind: one of FAMILIES.
+        device, dtype: where the weights go; float32 by default, whatever the precision on disk.
+
+    Returns:
+        The diffusers pipeline of that kind, without a safety checker (which would blacken the pictures measured).
+
+    Raises:
+        HoldfastError: unknown kind, or a folder that isn't a whole model.
+    """
+    if kind not in FAMILIES:
+        raise HoldfastError(f"There is no family kind {kind!r}; choose one of {', '.join(FAMILIES)}.")
+    model_dir = Path(model_dir)
+    if not (model_dir / "model_index.json").is_file():
+        raise HoldfastError(
+            f"{model_dir} is no diffusers model (it has no model_index.json); run `snakemake download`."
+        )
+    check_sizes(model_dir)
+    return FAMILIES[kind].load(model_dir, device=device, dtype=dtype)
+
+
+def check_sizes(model_dir):
+    """Compare a model folder with its manifest.json by file names and sizes, where it has one.
+
+    Hashing gigabytes before each job would cost more than the job; `download` verified the hashes once.
+    """
+    manifest = Path(model_dir) / "manifest.json"
+    if not manifest.is_file():
+        return
+    for name, entry in json.loads(manifest.read_text(encoding="utf-8"))["files"].items():
+        file = Path(model_dir) / name
+        if not file.is_file():
+            raise HoldfastError(f"{file} is missing; delete {model_dir} and run `snakemake download`.")
+        if file.stat().st_size != entry["size"]:
+            raise HoldfastError(
+                f"{file} has {file.stat().st_size} bytes where its manifest says {entry['size']}; "
+                f"delete {model_dir} and run `snakemake download`."
+            )
