@@ -1,0 +1,1 @@
+"""From pictures' scores to the study's numbers: tables, persistence, rates, costs."""

@@ -1,0 +1,1 @@
+"""From the study's tables to figures and pages."""

@@ -1,0 +1,66 @@
+"""One look for all figures: Okabe and Ito's colours, which colour-blind readers can tell apart, and quiet axes.
+
+Figures are narrow (5 inches), so that on a phone one point is about one pixel and nothing must be zoomed.
+"""
+
+import contextlib
+
+INK, MUTED, LINE, PAPER = "#1d2127", "#686f79", "#d9dce1", "#ffffff"
+OUTCOMES = {"target": "#0072b2", "source": "#e69f00", "other": "#a9afb8"}
+ON_OUTCOMES = {"target": "#fffffe", "source": "#1d2126", "other": "#1d2126"}  # never themed: they lie on a colour
+SERIES = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]
+WIDTH = 5.0
+
+SETTINGS = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8.5,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8.5,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": LINE,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.axisbelow": True,
+    "axes.grid": False,
+    "grid.color": LINE,
+    "grid.linewidth": 0.7,
+    "text.color": INK,
+    "text.parse_math": False,  # names are data: a dollar sign in one is a dollar sign
+    "xtick.color": MUTED,
+    "ytick.color": INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "svg.fonttype": "none",  # text stays text: it can be selected, searched and read aloud
+    "svg.hashsalt": "holdfast",  # equal figures are equal bytes
+}
+
+
+@contextlib.contextmanager
+def figure(width, height):
+    """Yield an empty figure of this size (inches) in the study's style, without any window system; free it after."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(SETTINGS):
+        new = Figure(figsize=(width, height))
+        FigureCanvasAgg(new)
+        yield new
+
+
+def save(drawn, svg, png):
+    """Write one figure as SVG and as PNG (200 dpi), atomically and without a date."""
+    from holdfast.artifacts import atomic
+
+    with atomic(svg) as temporary:
+        drawn.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
+    with atomic(png) as temporary:
+        drawn.savefig(temporary, format="png", dpi=200, metadata={"Software": None})
