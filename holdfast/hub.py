@@ -1,0 +1,176 @@
+"""Model and scorer folders: brought into place whole, verified against their manifest.
+
+A manifest.json lists what a folder holds: `{"repo", "revision", "files": {name: {"size", "sha256"}}}`, names relative to
+the folder with forward slashes. It is written last, so a folder that has it is complete.
+"""
+
+import glob
+import hashlib
+import json
+import os
+from pathlib import Path, PurePosixPath
+
+from holdfast import artifacts
+from holdfast.errors import HoldfastError
+
+MANIFEST = "manifest.json"
+_CHUNK = 1 << 20
+
+
+def fetch(source, target_dir):
+    """Copy a model folder into place, verifying every file against the source's manifest on the way.
+
+    Files that are already in place and verify are kept, so an interrupted fetch goes on where it stopped. The target's
+    manifest is written last.
+
+    Args:
+        source: local folder with a manifest.json.
+        target_dir: where the files go; made where missing.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        HoldfastError: a file of the source is missing, altered or not in its manifest, the target holds a foreign file,
+            or the disk is full.
+    """
+    source, target = Path(source), Path(target_dir)
+    manifest = read_manifest(source)
+    _check_names(source, manifest, "restore the folder from its repository")
+    stale = target / MANIFEST
+    if stale.is_file():
+        # What an earlier revision brought here, and only that, is ours to remove.
+        for name in read_manifest(target)["files"].keys() - manifest["files"].keys():
+            (target / name).unlink(missing_ok=True)
+        if read_manifest(target) != manifest:
+            stale.unlink()
+    for name, entry in manifest["files"].items():
+        _sweep(target / name)
+        if not _matches(target / name, entry):
+            _copy(source / name, target / name, entry)
+    _check_names(target, manifest, "move it away")
+    artifacts.write_text(stale, _dump(manifest))
+    return manifest
+
+
+def write_manifest(model_dir, repo, revision):
+    """Describe every file of a folder in its manifest.json.
+
+    Args:
+        model_dir: the folder; its old manifest is replaced.
+        repo: where the files come from, e.g. `CompVis/stable-diffusion-v1-4` or `holdfast/mini-sd`.
+        revision: which version of them, e.g. a commit hash.
+
+    Returns:
+        The manifest.
+    """
+    model_dir = Path(model_dir)
+    files = {}
+    for name in sorted(_names(model_dir)):
+        size, sha256 = _fingerprint(model_dir / name)
+        files[name] = {"size": size, "sha256": sha256}
+    if not files:
+        raise HoldfastError(f"{model_dir} holds no files that a manifest could list; give the folder of a model.")
+    manifest = {"repo": repo, "revision": revision, "files": files}
+    artifacts.write_text(model_dir / MANIFEST, _dump(manifest))
+    return manifest
+
+
+def read_manifest(model_dir):
+    """The checked manifest of a folder; HoldfastError where it is missing, broken, or reaches outside the folder."""
+    path = Path(model_dir) / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise HoldfastError(
+            f"{model_dir} has no readable {MANIFEST} ({error.strerror}); give a folder that holds a model and one."
+        ) from error
+    except ValueError as error:
+        raise HoldfastError(f"{path} is damaged: it is no JSON ({error}); restore the folder.") from error
+    try:
+        for name, entry in manifest["files"].items():
+            parts = PurePosixPath(name).parts
+            if not parts or name == MANIFEST or name.startswith("/") or ".." in parts or "\\" in name:
+                raise HoldfastError(f"{path} lists {name!r}, which is no file inside its folder; don't use this model.")
+            if not (isinstance(entry["size"], int) and len(bytes.fromhex(entry["sha256"])) == 32):
+                raise ValueError(name)
+        if not manifest["files"] or not {"repo", "revision"} <= manifest.keys():
+            raise ValueError("repo, revision or files")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise HoldfastError(
+            f"{path} is no manifest of Holdfast ({error}); it needs repo, revision and every file's size and sha256."
+        ) from error
+    return manifest
+
+
+def manifest_hash(model_dir):
+    """SHA-256 of a folder's manifest by content, not layout: the identity of a base model, recorded by its children."""
+    return hashlib.sha256(json.dumps(read_manifest(model_dir), sort_keys=True).encode()).hexdigest()
+
+
+def verify(model_dir):
+    """Hash every file of a folder against its manifest; HoldfastError for a missing, altered or unlisted file."""
+    model_dir = Path(model_dir)
+    manifest = read_manifest(model_dir)
+    _check_names(model_dir, manifest, "restore the folder")
+    for name, entry in manifest["files"].items():
+        if not _matches(model_dir / name, entry):
+            raise _altered(model_dir / name)
+
+
+def _names(folder):
+    """Names of all files below a folder, without its manifest."""
+    if not folder.is_dir():
+        raise HoldfastError(f"{folder} is no folder; check the path.")
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    return names - {MANIFEST}
+
+
+def _check_names(folder, manifest, remedy):
+    """Refuse a folder whose files aren't exactly those of the manifest."""
+    found = _names(folder)
+    if missing := sorted(manifest["files"].keys() - found):
+        raise HoldfastError(f"{folder} lacks {missing[0]}, which its {MANIFEST} lists; restore the folder.")
+    if extra := sorted(found - manifest["files"].keys()):
+        raise HoldfastError(f"{folder} holds {extra[0]}, which its {MANIFEST} doesn't list; {remedy}.")
+
+
+def _copy(source, target, entry):
+    """Copy one file atomically, verifying the bytes that were written."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with artifacts.atomic(target) as temporary:
+        digest, size = hashlib.sha256(), 0
+        with source.open("rb") as reader, temporary.open("wb") as writer:
+            while chunk := reader.read(_CHUNK):
+                digest.update(chunk)
+                size += writer.write(chunk)
+        if (size, digest.hexdigest()) != (entry["size"], entry["sha256"]):
+            raise _altered(source)
+
+
+def _sweep(path):
+    """Remove the temporary files that a killed copy of `path` left beside it (named as `artifacts.atomic` does)."""
+    for leftover in path.parent.glob(f".{glob.escape(path.stem)}.{'[0-9a-f]' * 12}{glob.escape(path.suffix)}"):
+        leftover.unlink()
+
+
+def _matches(path, entry):
+    """Whether a file is there and is the one that a manifest describes; the size is compared first, being free."""
+    if not path.is_file() or path.stat().st_size != entry["size"]:
+        return False
+    return _fingerprint(path) == (entry["size"], entry["sha256"])
+
+
+def _fingerprint(path):
+    """(size in bytes, SHA-256 in hexadecimal) of a file."""
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return os.fstat(file.fileno()).st_size, sha256
+
+
+def _altered(path):
+    return HoldfastError(f"{path} was altered: it isn't the file that its {MANIFEST} describes; restore it.")
+
+
+def _dump(manifest):
+    return json.dumps(manifest, indent=2, sort_keys=True) + "\n"
