@@ -21,8 +21,9 @@ ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 class Probe:
     """A prompt whose pictures are measured.
 
-    `old` and `new` are the texts that CLIP compares; `old_labels` and `new_labels` (`{head: value}`, may be empty) are the
-    classifier's labels of a picture that still shows the source, or shows the target. `edit` and `task` name the owner.
+    `old` and `new` are the texts that CLIP compares; `old_labels` and `new_labels` (`{head: value}`, may be empty) are
+    the classifier's labels of a picture that still shows the source, or shows the target. `edit` and `task` name the
+    owner.
     """
 
     id: str
@@ -50,9 +51,9 @@ class Edit:
 def read_edits(path: str | Path) -> tuple[Edit, ...]:
     """Read an edits table, one row per probe, and return the edits in the file's order.
 
-    Raises HoldfastError, naming file and line, for a missing column, an empty cell, an unknown task or role, a malformed
-    id or label, a probe id used twice, an edit that contradicts itself or comes in two pieces, or an edit with no
-    efficacy probe.
+    Raises HoldfastError, naming file and line, for a missing column, an empty cell, an unknown task or role, a
+    malformed id or label, a probe id used twice, an edit that contradicts itself or comes in two pieces, or an edit
+    with no efficacy probe.
     """
     edits: dict[str, Edit] = {}
     seen: dict[str, int] = {}
@@ -62,13 +63,15 @@ def read_edits(path: str | Path) -> tuple[Edit, ...]:
         for column in ("edit", "probe"):
             if not ID.fullmatch(row[column]):
                 raise HoldfastError(
-                    f"{where}: the {column} id '{row[column]}' may only have lower-case letters, digits, '-' and '_' (at most 64)."
+                    f"{where}: the {column} id '{row[column]}' becomes part of a path: "
+                    "use lower-case letters, digits, '-' and '_' only (at most 64)."
                 )
         _known(where, "task", row["task"], TASKS)
         _known(where, "role", row["role"], ROLES)
         if row["probe"] in seen:
             raise HoldfastError(
-                f"{where}: the probe '{row['probe']}' is already in line {seen[row['probe']]}: give every probe its own id."
+                f"{where}: the probe '{row['probe']}' is already in line {seen[row['probe']]}: "
+                "give every probe its own id."
             )
         seen[row["probe"]] = line
         probe = Probe(
@@ -80,11 +83,13 @@ def read_edits(path: str | Path) -> tuple[Edit, ...]:
             edits[row["edit"]] = Edit(row["edit"], row["task"], row["source"], row["target"], (probe,))
         elif last != row["edit"]:
             raise HoldfastError(
-                f"{where}: the edit '{row['edit']}' already ended further up: keep its rows together, or rename one of the two."
+                f"{where}: the edit '{row['edit']}' already ended further up: "
+                "keep its rows together, or rename one of the two."
             )
         elif (known.task, known.source, known.target) != (row["task"], row["source"], row["target"]):
             raise HoldfastError(
-                f"{where}: the edit '{row['edit']}' has another task, source or target than in its first row: make them equal."
+                f"{where}: the edit '{row['edit']}' has another task, source or target than in its first row: "
+                "make them equal."
             )
         else:
             edits[row["edit"]] = Edit(known.id, known.task, known.source, known.target, (*known.probes, probe))
@@ -104,12 +109,16 @@ def read_preserve(path: str | Path) -> dict[str, tuple[str, ...]]:
         _known(f"{path}, line {line}", "task", row["task"], TASKS)
         known = concepts.get(row["task"], ())
         if row["concept"] in known:
-            raise HoldfastError(f"{path}, line {line}: '{row['concept']}' is already preserved for {row['task']}: delete one row.")
+            raise HoldfastError(
+                f"{path}, line {line}: '{row['concept']}' is already preserved for {row['task']}: delete one row."
+            )
         concepts[row["task"]] = (*known, row["concept"])
     return concepts
 
 
-def _rows(path: str | Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> Iterator[tuple[int, dict[str, str]]]:
+def _rows(
+    path: str | Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line number, row) of a CSV file with exactly these columns, cells stripped, blank lines skipped."""
     try:
         # utf-8-sig: spreadsheets put a byte order mark in front of the header.
@@ -119,14 +128,21 @@ def _rows(path: str | Path, columns: tuple[str, ...], optional: tuple[str, ...] 
             if missing := [column for column in columns if column not in found]:
                 raise HoldfastError(f"{path}: the header has no column '{missing[0]}': it needs {', '.join(columns)}.")
             if unknown := [column for column in found if column not in columns]:
-                raise HoldfastError(f"{path}: the header has an unknown column '{unknown[0]}': it takes {', '.join(columns)}.")
+                raise HoldfastError(
+                    f"{path}: the header has an unknown column '{unknown[0]}': it takes {', '.join(columns)}."
+                )
             for row in reader:
                 if None in row or None in row.values():
-                    raise HoldfastError(f"{path}, line {reader.line_num}: this row has not {len(columns)} cells: quote texts with commas.")
+                    raise HoldfastError(
+                        f"{path}, line {reader.line_num}: this row has not {len(columns)} cells: "
+                        "quote texts with commas."
+                    )
                 row = {column: cell.strip() for column, cell in row.items()}
                 for column in columns:
                     if not row[column] and column not in optional:
-                        raise HoldfastError(f"{path}, line {reader.line_num}: the cell under '{column}' is empty: fill it in.")
+                        raise HoldfastError(
+                            f"{path}, line {reader.line_num}: the cell under '{column}' is empty: fill it in."
+                        )
                 yield reader.line_num, row
     except FileNotFoundError:
         raise HoldfastError(f"{path}: there is no such file: correct the path in the configuration.") from None

@@ -1,7 +1,8 @@
 """Lineages: the ordered steps that lead from a base model to a state, and the path of that state on disk.
 
-Grammar: `base`, or steps joined by `/`. An edit step is `{editor}.{shard}`, a tune step `{tuner}[-{site}].{corpus}.s{seed}`
-(the site is left out for the denoiser). A tune step may end in `@base`: its adapter was trained on the base and carried over.
+Grammar: `base`, or steps joined by `/`. An edit step is `{editor}.{shard}`, a tune step
+`{tuner}[-{site}].{corpus}.s{seed}` (the site is left out for the denoiser). A tune step may end in `@base`: its adapter
+was trained on the base and carried over.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ SITES = ("denoiser", "text_encoder", "both")
 EDIT_STEP = rf"{ID}\.\d+"
 TUNE_STEP = rf"{ID}\.{ID}\.s\d+"
 ANY_STEP = rf"(?:{EDIT_STEP}|{TUNE_STEP}(?:@base)?)"
-# What the rules' wildcards accept: any lineage that ends in an edit step, in a tune step trained where it stands, or any at all.
+# What the rules' wildcards accept: a lineage that ends in an edit step, one that ends in a tune step trained where it
+# stands, and any at all.
 EDIT_LINEAGE = rf"(?:{ANY_STEP}/)*{EDIT_STEP}"
 TUNE_LINEAGE = rf"(?:{ANY_STEP}/)*{TUNE_STEP}"
 LINEAGE = rf"base|{ANY_STEP}(?:/{ANY_STEP})*"
@@ -82,7 +84,9 @@ def parent(lineage: str) -> str:
 
 def arm(lineage: str) -> str:
     """Return the arm of the study: base, edited, tuned, edited_tuned, and so on in the order of the steps."""
-    words = ["edited" if isinstance(step, EditStep) else "carried" if step.carried else "tuned" for step in parse(lineage)]
+    words = [
+        "edited" if isinstance(step, EditStep) else "carried" if step.carried else "tuned" for step in parse(lineage)
+    ]
     return "_".join(words) or "base"
 
 
@@ -96,5 +100,6 @@ def _step(text: str, lineage: str) -> Step:
                 tuner, site = tuner.removesuffix(f"-{known}"), known
         return TuneStep(tuner, site, match["corpus"], int(match["seed"]), match["carried"] is not None)
     raise HoldfastError(
-        f"'{text}' in the lineage '{lineage}' is no step: write EDITOR.SHARD or TUNER[-SITE].CORPUS.sSEED, joined by '/'."
+        f"'{text}' in the lineage '{lineage}' is no step: "
+        "write EDITOR.SHARD or TUNER[-SITE].CORPUS.sSEED, joined by '/'."
     )

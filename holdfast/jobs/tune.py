@@ -1,0 +1,54 @@
+"""Fine-tune every variant of a state and write the deltas at each snapshot."""
+
+import importlib
+import shutil
+from pathlib import Path
+
+
+def run(job, *, model, parents, corpus, checkpoints, output, log, threads):
+    """Tune `model` + `parents` on the corpus of `corpus` (its metadata.jsonl) as `job` (`Study.tune_job`) says.
+
+    Checkpoints go below `checkpoints`, one folder a variant, so that a killed job goes on where it stopped; they are
+    removed once `output` is written.
+    """
+    from holdfast import devices
+    from holdfast import log as logs
+
+    logger = logs.job(log)
+    device = devices.prepare(threads)
+
+    from holdfast import states
+    from holdfast.tuners import TUNERS
+
+    model_dir, corpus_dir, tune = Path(model).parent, Path(corpus).parent, TUNERS[job["method"]]
+    state = states.State(model_dir, kind=job["kind"], device=device)
+    total = len(job["variants"]) * job["settings"]["steps"]
+    bar = logs.progress(total=total, description=job["lineage"], unit="steps")
+    deltas = {}
+    for variant in job["variants"]:
+        deltas[variant] = tune(
+            state.apply(parents, variant),
+            corpus_dir,
+            seed=job["seed"],
+            site=job["site"],
+            checkpoint_dir=Path(checkpoints) / variant,
+            progress=bar.update,
+            **job["settings"],
+        )
+        logger.info("%s: tuned %s", job["lineage"], variant)
+    bar.close()
+    states.save(
+        output,
+        deltas,
+        step="tune",
+        method=job["method"],
+        method_version=importlib.import_module(tune.__module__).VERSION,
+        hyperparameters={**job["settings"], "site": job["site"], "corpus": job["corpus"]},
+        family=job["family"],
+        lineage=job["lineage"],
+        model_dir=model_dir,
+        parents=parents,
+        seed=job["seed"],
+        device=device,
+    )
+    shutil.rmtree(checkpoints, ignore_errors=True)

@@ -1,0 +1,130 @@
+from contextlib import contextmanager
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from holdfast import devices, lineage, paths
+from holdfast.config import bound, check, read
+from holdfast.edits import read_edits, read_preserve
+from holdfast.errors import HoldfastError
+from holdfast.study import Study, code_digest
+
+
+@contextmanager
+def sentences():
+    """Let Snakemake print a HoldfastError as its sentence, without a traceback."""
+    try:
+        yield
+    except HoldfastError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def locate(path):
+    """A path of the configuration: in the working directory or, where there is none, beside the Snakefile."""
+    beside = Path(workflow.basedir) / path
+    return str(beside) if beside.exists() and not Path(path).exists() else path
+
+
+def read_study():
+    """The checked study of Snakemake's configuration, its paths located."""
+    bound(config)
+    checked = check(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
+    for section in ("families", "scorers"):
+        for entry in checked[section].values():
+            entry["source"] = locate(entry["source"])
+    for corpus in checked["corpora"].values():
+        if "path" in corpus:
+            corpus["path"] = locate(corpus["path"])
+    checked["edits"], checked["preserve"] = locate(checked["edits"]), locate(checked["preserve"])
+    return Study(checked, read_edits(checked["edits"]), read_preserve(checked["preserve"]))
+
+
+# A configuration named on the command line replaces the default one: merged, the two would be a third study.
+if not workflow.configfiles:
+    with sentences():
+        read(locate("config.yaml"))
+
+    configfile: locate("config.yaml")
+
+
+with sentences():
+    STUDY = read_study()
+    CELLS = STUDY.cells()
+
+# Snakemake starts as many jobs at once as there are devices; without one, jobs share the cores.
+GPU = int(devices.count() > 0)
+
+
+wildcard_constraints:
+    family=lineage.ID,
+    scorer=lineage.ID,
+    corpus=lineage.ID,
+    lineage=lineage.LINEAGE,
+    probes=r"edits-\d+",
+
+
+def describe(job):
+    """A params function: what `job`, a method of the study, says about a rule's wildcards."""
+
+    def described(wildcards):
+        with sentences():
+            return job(**dict(wildcards.items()))
+
+    return described
+
+
+def model(wildcards):
+    """The manifest of the base model: its presence says that the model is there, whole and verified."""
+    return f"{paths.model(wildcards.family)}/manifest.json"
+
+
+def parents(wildcards):
+    """The deltas that a step builds on, in order."""
+    with sentences():
+        return STUDY.delta_files(wildcards.family, lineage.parent(wildcards.lineage))
+
+
+def state(wildcards):
+    """The deltas that make a state, in order."""
+    with sentences():
+        return STUDY.delta_files(wildcards.family, wildcards.lineage)
+
+
+def corpus(wildcards):
+    """The captions of the corpus that the last step learns."""
+    return f"{paths.corpus(lineage.parse(wildcards.lineage)[-1].corpus)}/metadata.jsonl"
+
+
+def scorers(wildcards):
+    """The manifests of the scorers that measure a family's pictures."""
+    return [f"{paths.scorer(name)}/manifest.json" for name in STUDY.config["families"][wildcards.family]["scorers"]]
+
+
+def source(section):
+    """An input function: the manifest at the configured source of a model or scorer."""
+    return lambda wildcards: f"{STUDY.config[section][wildcards[0]]['source']}/manifest.json"
+
+
+def corpus_source(wildcards):
+    """The files of a corpus that the user brought; none for a drawn one."""
+    corpus = STUDY.config["corpora"][wildcards.corpus]
+    return sorted(str(path) for path in Path(corpus.get("path", ".")).rglob("*") if path.is_file()) if "path" in corpus else []
+
+
+def score_files():
+    """Every score file of the study."""
+    return [paths.scores(*cell) for cell in CELLS]
+
+
+def sample_files():
+    """Every samples file of the study."""
+    return [paths.samples(*cell) for cell in CELLS]
+
+
+def download_files():
+    """Everything that comes from outside the study, for a machine that will lose its network."""
+    return [
+        *(f"{paths.model(name)}/manifest.json" for name in STUDY.config["families"]),
+        *(f"{paths.scorer(name)}/manifest.json" for name in STUDY.config["scorers"]),
+        *(f"{paths.corpus(name)}/metadata.jsonl" for name in STUDY.config["corpora"]),
+    ]

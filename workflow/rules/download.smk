@@ -1,0 +1,45 @@
+rule download_model:
+    input:
+        source("families"),
+    output:
+        "resources/models/{family}/manifest.json",
+    log:
+        "logs/download_model/{family}.log",
+    benchmark:
+        "results/benchmarks/download_model/{family}.tsv"
+    conda:
+        "../../envs/holdfast.yaml"
+    script:
+        "../scripts/download_model.py"
+
+
+rule download_scorer:
+    input:
+        source("scorers"),
+    output:
+        "resources/scorers/{scorer}/manifest.json",
+    log:
+        "logs/download_scorer/{scorer}.log",
+    benchmark:
+        "results/benchmarks/download_scorer/{scorer}.tsv"
+    conda:
+        "../../envs/holdfast.yaml"
+    script:
+        "../scripts/download_scorer.py"
+
+
+rule draw_corpus:
+    input:
+        corpus_source,
+    output:
+        "resources/corpora/{corpus}/metadata.jsonl",
+    log:
+        "logs/draw_corpus/{corpus}.log",
+    benchmark:
+        "results/benchmarks/draw_corpus/{corpus}.tsv"
+    conda:
+        "../../envs/holdfast.yaml"
+    params:
+        job=describe(STUDY.corpus_job),
+    script:
+        "../scripts/draw_corpus.py"

@@ -1,0 +1,21 @@
+rule edit_model:
+    input:
+        model=model,
+        parents=parents,
+    output:
+        "results/states/{family}/{lineage}/delta.safetensors",
+    log:
+        "logs/edit_model/{family}/{lineage}.log",
+    benchmark:
+        "results/benchmarks/edit_model/{family}/{lineage}.tsv"
+    wildcard_constraints:
+        lineage=lineage.EDIT_LINEAGE,
+    conda:
+        "../../envs/holdfast.yaml"
+    threads: 1
+    resources:
+        gpu=GPU,
+    params:
+        job=describe(STUDY.edit_job),
+    script:
+        "../scripts/edit_model.py"

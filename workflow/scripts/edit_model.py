@@ -1,0 +1,12 @@
+"""Make the edits of one shard on one state."""
+
+from holdfast.jobs.edit import run
+
+run(
+    snakemake.params.job,
+    model=snakemake.input.model,
+    parents=list(snakemake.input.parents),
+    output=snakemake.output[0],
+    log=snakemake.log[0],
+    threads=snakemake.threads,
+)

@@ -1,0 +1,12 @@
+"""Draw the pictures of one state's probes."""
+
+from holdfast.jobs.sample import run
+
+run(
+    snakemake.params.job,
+    model=snakemake.input.model,
+    deltas=list(snakemake.input.deltas),
+    output=snakemake.output[0],
+    log=snakemake.log[0],
+    threads=snakemake.threads,
+)

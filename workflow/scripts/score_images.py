@@ -1,0 +1,13 @@
+"""Measure the pictures that one state drew."""
+
+from holdfast.jobs.score import run
+
+run(
+    snakemake.params.job,
+    model=snakemake.input.model,
+    scorers=list(snakemake.input.scorers),
+    samples=snakemake.input.samples,
+    output=snakemake.output[0],
+    log=snakemake.log[0],
+    threads=snakemake.threads,
+)

@@ -1,0 +1,14 @@
+"""Fine-tune every variant of one state on one corpus."""
+
+from holdfast.jobs.tune import run
+
+run(
+    snakemake.params.job,
+    model=snakemake.input.model,
+    parents=list(snakemake.input.parents),
+    corpus=snakemake.input.corpus,
+    checkpoints=snakemake.params.checkpoints,
+    output=snakemake.output[0],
+    log=snakemake.log[0],
+    threads=snakemake.threads,
+)
