@@ -234,3 +234,12 @@ def _guess(name: Any, known: Any) -> str:
     if near:
         return f": the nearest known one is '{near[0]}'"
     return f": take one of {', '.join(names)}" if names else ""
+
+
+if __name__ == "__main__":
+    import sys
+
+    try:
+        check(read(sys.argv[1]), sys.argv[2])
+    except HoldfastError as error:
+        sys.exit(str(error))

@@ -199,8 +199,8 @@ class Study:
             known = step.tuner in self.config["tuners"] and step.corpus in self.config["corpora"] and not step.carried
         if not known:
             raise HoldfastError(
-                f"The study has no step '{step}' for {family}: look at editors, tuners, corpora and the number of edits "
-                "in the configuration."
+                f"The study has no step '{step}' for {family}: look at editors, "
+                "tuners, corpora and the number of edits in the configuration."
             )
 
     def _last(self, family: str, lineage: str, kind: type) -> Any:

@@ -108,7 +108,11 @@ def source(section):
 def corpus_source(wildcards):
     """The files of a corpus that the user brought; none for a drawn one."""
     corpus = STUDY.config["corpora"][wildcards.corpus]
-    return sorted(str(path) for path in Path(corpus.get("path", ".")).rglob("*") if path.is_file()) if "path" in corpus else []
+    return (
+        sorted(str(path) for path in Path(corpus.get("path", ".")).rglob("*") if path.is_file())
+        if "path" in corpus
+        else []
+    )
 
 
 def score_files():

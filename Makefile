@@ -1,0 +1,56 @@
+# make study   set up .venv, run the study of CONFIG (config.yaml: the miniature), write both reports, print the answer
+# make test    set up, then lint and tests
+# make bench   Holdfast against what one would write otherwise; writes benchmarks/RESULTS.md
+#
+# Everything stays inside this folder. A study other than config.yaml gets a folder of its own under runs/.
+
+CONFIG ?= config.yaml
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+DEVICES ?= $(shell nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU' || true)
+
+BASE_PYTHON := $(shell command -v python3.11 || command -v python3)
+PYTHON := $(CURDIR)/.venv/bin/python
+STAMP := .venv/.installed
+FOLDER := $(if $(filter config.yaml,$(CONFIG)),.,runs/$(basename $(notdir $(CONFIG))))
+SNAKEMAKE := $(PYTHON) -m snakemake --configfile $(CONFIG) --directory $(FOLDER)
+
+# Idle threads that spin take the cores from the job beside them; one thread a job and several jobs is fastest here.
+export OMP_WAIT_POLICY := passive
+export OMP_NUM_THREADS := 1
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export XDG_CACHE_HOME := $(CURDIR)/.cache
+export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
+export HF_HOME := $(CURDIR)/.cache/huggingface
+export PYTHONNOUSERSITE := 1
+
+.PHONY: study test lint bench clean
+
+# The configuration is checked before Snakemake reads it: a few lines of YAML aliases could keep Snakemake busy for ever.
+study: $(STAMP)
+	@$(PYTHON) -m holdfast.config $(CONFIG) workflow/schemas/config.schema.yaml
+	@$(SNAKEMAKE) --cores $(CORES) --resources gpu=$(if $(filter-out 0,$(DEVICES)),$(DEVICES),1) --quiet rules
+	@test $(FOLDER)/reports/study.zip -nt $(FOLDER)/reports/study.html \
+		|| $(SNAKEMAKE) --report reports/study.zip --quiet
+	@$(PYTHON) workflow/scripts/headline.py $(FOLDER)
+
+test: lint
+	$(PYTHON) -m pytest
+
+lint: $(STAMP)
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m snakefmt --check Snakefile workflow
+	$(PYTHON) -m snakemake --lint
+
+bench: $(STAMP)
+	$(PYTHON) -m benchmarks
+
+$(STAMP): requirements.txt
+	@$(BASE_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Holdfast needs Python 3.11 or newer, and $(BASE_PYTHON) is older: install python3.11."; exit 1; }
+	$(BASE_PYTHON) -m venv .venv
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@touch $@
+
+clean:
+	rm -rf .cache .snakemake resources results logs reports/study.html reports/study.zip runs
