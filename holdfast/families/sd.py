@@ -48,11 +48,11 @@ def latent_shape(pipe):
 
 
 def encode_prompts(pipe, prompts):
-    """Text conditioning of prompts: {"prompt_embeds": [n, tokens, d]}, CLIP's hidden states after its last norm."""
-    import torch
+    """Text conditioning of prompts: {"prompt_embeds": [n, tokens, d]}, CLIP's hidden states after its last norm.
 
-    with torch.no_grad():
-        embeds, _ = pipe.encode_prompt(list(prompts), pipe.device, 1, do_classifier_free_guidance=False)
+    A loaded pipeline takes no gradients, so no graph is built; where a tuner trains the text encoder, it is.
+    """
+    embeds, _ = pipe.encode_prompt(list(prompts), pipe.device, 1, do_classifier_free_guidance=False)
     return {"prompt_embeds": embeds}
 
 
@@ -121,6 +121,11 @@ def training_targets(pipe, latents, noise, timesteps):
         signal, sigma = _schedule(pipe, latents, timesteps)
         return signal * noise - sigma * latents
     raise HoldfastError(f"The scheduler's prediction_type {prediction_type!r} has no training target in Holdfast.")
+
+
+def predict(pipe, latents, timesteps, cond):
+    """The UNet's prediction for noisy latents [n, C, h, w] at timesteps [n], given entries of `encode_prompts`."""
+    return pipe.unet(latents, timesteps, encoder_hidden_states=cond["prompt_embeds"], return_dict=False)[0]
 
 
 def _schedule(pipe, latents, timesteps):
