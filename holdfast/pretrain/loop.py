@@ -1,0 +1,119 @@
+"""One training loop for all stages: AdamW, warm-up and cosine, moving average, log, resumable checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from ..errors import HoldfastError
+
+logger = logging.getLogger(__name__)
+
+
+def train(
+    model: torch.nn.Module,
+    loss_of: Callable[[int, torch.Generator], dict[str, torch.Tensor]],
+    folder: Path,
+    *,
+    steps: int,
+    learning_rate: float,
+    seed: int,
+    weight_decay: float = 0.01,
+    warmup: int = 100,
+    ema: float = 0.995,
+    save_every: int = 250,
+    log_every: int = 25,
+) -> None:
+    """Minimises ``loss_of(step, generator)["loss"]`` and leaves the averaged weights in ``model``.
+
+    ``folder/checkpoint.safetensors`` holds weights, average and optimiser moments; a second call goes on from it.
+    The generator of a step depends on (seed, step) alone, so a resumed run sees the same batches.
+    ``folder/training.csv`` gets one row per ``log_every`` steps with every entry of the returned dictionary.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parameters = dict(model.named_parameters())
+    average = {name: p.detach().clone() for name, p in parameters.items()}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, warmup))
+    checkpoint, first = folder / "checkpoint.safetensors", 0
+    if checkpoint.exists():
+        first = _restore(checkpoint, parameters, average, optimizer, scheduler)
+        logger.info("going on at step %d of %d", first, steps)
+    model.train()
+    seen, started = [], time.monotonic()
+    for step in range(first, steps):
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        losses = loss_of(step, generator)
+        if not torch.isfinite(losses["loss"]):
+            raise HoldfastError(f"The loss became {losses['loss'].item()} at step {step}: lower the learning rate and start anew.")
+        optimizer.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        scheduler.step()
+        # A short memory at first, so that the average does not drag the random start along.
+        decay = min(ema, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(average.values()), [p.detach() for p in parameters.values()], 1 - decay)
+        seen.append({name: float(value.detach()) for name, value in losses.items()})
+        if (step + 1) % log_every == 0:
+            means = {name: sum(row[name] for row in seen) / len(seen) for name in seen[0]}
+            rate = (step + 1 - first) / (time.monotonic() - started)
+            _append(folder / "training.csv", {"step": step + 1, "seconds": round((step + 1) / rate, 1), **means})
+            logger.info("step %d of %d, %.2f a second, %s", step + 1, steps, rate, {k: round(x, 4) for k, x in means.items()})
+            seen = []
+        if (step + 1) % save_every == 0 or step + 1 == steps:
+            _save(checkpoint, step + 1, parameters, average, optimizer)
+    with torch.no_grad():
+        for name, p in parameters.items():
+            p.copy_(average[name])
+    model.eval()
+
+
+def _rate(step: int, steps: int, warmup: int) -> float:
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def _append(path: Path, row: dict) -> None:
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def _save(path: Path, step: int, parameters: dict, average: dict, optimizer: torch.optim.Optimizer) -> None:
+    tensors = {"step": torch.tensor(step)}
+    for name, p in parameters.items():
+        state = optimizer.state[p]
+        tensors |= {f"weight/{name}": p.detach(), f"average/{name}": average[name]}
+        tensors |= {f"first/{name}": state["exp_avg"], f"second/{name}": state["exp_avg_sq"], f"count/{name}": state["step"]}
+    partial = path.with_suffix(".partial")
+    save_file({name: t.contiguous().clone() for name, t in tensors.items()}, partial)
+    partial.replace(path)
+
+
+def _restore(path: Path, parameters: dict, average: dict, optimizer: torch.optim.Optimizer, scheduler) -> int:
+    tensors = load_file(path)
+    with torch.no_grad():
+        for name, p in parameters.items():
+            p.copy_(tensors[f"weight/{name}"])
+            average[name].copy_(tensors[f"average/{name}"])
+            optimizer.state[p] = {
+                "step": tensors[f"count/{name}"],
+                "exp_avg": tensors[f"first/{name}"].to(p.device),
+                "exp_avg_sq": tensors[f"second/{name}"].to(p.device),
+            }
+    step = int(tensors["step"])
+    scheduler.last_epoch = step - 1
+    scheduler.step()
+    return step

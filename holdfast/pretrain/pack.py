@@ -1,0 +1,57 @@
+"""Writes trained networks as the folders that are shipped: half precision, safetensors, a manifest each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from ..hub import write_manifest
+from .classifier import HEADS
+from .denoiser import SCHEDULE
+from .tokenizer import CONTEXT_LENGTH, write_tokenizer
+
+
+def pack_pipeline(folder: Path, vae, text_encoder, unet) -> None:
+    """``folder`` becomes a Stable Diffusion pipeline in diffusers' layout."""
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+    from transformers.models.clip.tokenization_clip import CLIPTokenizer
+
+    words = folder / "tokenizer"
+    write_tokenizer(words)
+    pipe = StableDiffusionPipeline(
+        vae=vae.half(),
+        text_encoder=text_encoder.half(),
+        tokenizer=CLIPTokenizer.from_pretrained(words),
+        unet=unet.half(),
+        scheduler=DPMSolverMultistepScheduler(**SCHEDULE, algorithm_type="dpmsolver++", solver_order=2, timestep_spacing="trailing"),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipe.tokenizer.model_max_length = CONTEXT_LENGTH
+    pipe.save_pretrained(folder, safe_serialization=True)
+    write_manifest(folder, "holdfast/mini-sd", "shipped")
+
+
+def pack_clip(folder: Path, model, config: dict) -> None:
+    """``folder`` becomes an open_clip local directory."""
+    write_tokenizer(folder)
+    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    _save(folder / "open_clip_model.safetensors", model)
+    write_manifest(folder, "holdfast/mini-clip", "shipped")
+
+
+def pack_classifier(folder: Path, model) -> None:
+    """``folder`` becomes an attribute classifier: config.json (heads) and model.safetensors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({"heads": HEADS}, indent=2) + "\n")
+    _save(folder / "model.safetensors", model)
+    write_manifest(folder, "holdfast/mini-classifier", "shipped")
+
+
+def _save(path: Path, model: torch.nn.Module) -> None:
+    save_file({name: t.detach().half().contiguous().clone() for name, t in model.state_dict().items()}, path)
