@@ -13,9 +13,6 @@ SITES = {"denoiser": "unet", "text_encoder": "text_encoder"}
 
 def load(model_dir, device="cpu", dtype=None):
     """The pipeline in `model_dir`, in evaluation mode and without gradients; see `families.load`."""
-    from holdfast.compat import ensure_torchvision
-
-    ensure_torchvision()
     import torch
     from diffusers import StableDiffusionPipeline
 

@@ -1,0 +1,5 @@
+"""Editors: methods that turn edits into a weight delta, each one file with one public function `edit`."""
+
+from holdfast.editors import uce
+
+EDITORS = {"uce": uce.edit}

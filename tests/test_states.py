@@ -1,0 +1,177 @@
+"""States: base plus deltas in order, the base again bit for bit, and nothing stale or foreign in between."""
+
+import shutil
+
+import pytest
+import torch
+
+from holdfast import artifacts, hub, states
+from holdfast.errors import ArtifactError, HoldfastError
+from tests import tiny
+
+QUERY = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+KEY = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
+RANK, ALPHA = 3, 6
+
+
+def weights(pipe):
+    """A copy of all weights of the pipeline by name."""
+    components = {"unet": pipe.unet, "text_encoder": pipe.text_encoder, "vae": pipe.vae}
+    return {
+        f"{name}.{key}": tensor.clone()
+        for name, module in components.items()
+        for key, tensor in module.state_dict().items()
+    }
+
+
+def random(*shape, seed):
+    return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def edit_delta(seed):
+    """Low-rank factors on KEY, [16, 32], with their right factor shared."""
+    return {f"{KEY}.u": random(16, RANK, seed=seed), "shared.v": random(RANK, 32, seed=seed + 1)}
+
+
+def lora_delta(seed):
+    """LoRA factors on QUERY, [16, 16], and on KEY, [16, 32]."""
+    return {
+        f"{QUERY}.down": random(RANK, 16, seed=seed),
+        f"{QUERY}.up": random(16, RANK, seed=seed + 1),
+        f"{KEY}.down": random(RANK, 32, seed=seed + 2),
+        f"{KEY}.up": random(16, RANK, seed=seed + 3),
+    }
+
+
+def save(path, variants, lineage, model_dir, parents=(), **changes):
+    step = {"step": "edit", "method": "uce", "method_version": "1", "hyperparameters": {"alpha": ALPHA}}
+    states.save(
+        path, variants, family="tiny", lineage=lineage, model_dir=model_dir, parents=parents, **{**step, **changes}
+    )
+    return path
+
+
+@pytest.fixture
+def lineage(tiny_dir, tmp_path):
+    """[edit file with two variants, tune file on it with snapshots 10 and 20]."""
+    edit = save(
+        tmp_path / "uce.0" / "delta.safetensors", {"role": edit_delta(1), "rose": edit_delta(3)}, "uce.0", tiny_dir
+    )
+    snapshots = {name: {10: lora_delta(seed), 20: lora_delta(seed + 10)} for name, seed in (("role", 20), ("rose", 40))}
+    tune = save(tmp_path / "lora" / "delta.safetensors", snapshots, "uce.0/lora.mascot.s0", tiny_dir, [edit])
+    return [edit, tune]
+
+
+@pytest.fixture
+def state(tiny_dir):
+    return states.State(tiny_dir)
+
+
+def test_weights_are_base_plus_edit_plus_scaled_lora(state, lineage):
+    base = weights(state.pipe)
+    for variant, edit_seed, lora_seed in (("rose", 3, 40), ("role", 1, 20)):
+        for step, seed in ((10, lora_seed), (20, lora_seed + 10), (None, lora_seed + 10)):
+            edited = weights(state.apply(lineage, variant, step))
+            edit, lora = edit_delta(edit_seed), lora_delta(seed)
+            low_rank = edit[f"{KEY}.u"] @ edit["shared.v"]
+            adapter = {path: ALPHA / RANK * lora[f"{path}.up"] @ lora[f"{path}.down"] for path in (QUERY, KEY)}
+            assert torch.allclose(
+                edited.pop(f"{KEY}.weight"), base[f"{KEY}.weight"] + low_rank + adapter[KEY], atol=1e-6
+            )
+            assert torch.allclose(edited.pop(f"{QUERY}.weight"), base[f"{QUERY}.weight"] + adapter[QUERY], atol=1e-6)
+            assert all(torch.equal(tensor, base[name]) for name, tensor in edited.items())
+
+
+def test_reset_and_an_empty_lineage_return_the_base_bit_for_bit(state, lineage):
+    base = weights(state.pipe)
+    state.apply(lineage, "rose")
+    for returned in (weights(state.reset()), weights(state.apply([]))):
+        assert all(torch.equal(tensor, base[name]) for name, tensor in returned.items())
+
+
+def test_a_state_does_not_depend_on_the_states_before_it(state, lineage, tiny_dir):
+    state.apply(lineage, "role", 10)
+    walked = weights(state.apply(lineage[:1], "rose"))
+    fresh = weights(states.load(tiny_dir, lineage[:1], "rose"))
+    assert all(torch.equal(tensor, fresh[name]) for name, tensor in walked.items())
+
+
+def test_deltas_made_on_the_base_go_with_any_variant(state, tiny_dir, tmp_path):
+    tuned = save(tmp_path / "a.safetensors", {"base": {5: lora_delta(7)}}, "lora.mascot.s0", tiny_dir)
+    edited = save(tmp_path / "b.safetensors", {"rose": edit_delta(1)}, "lora.mascot.s0/uce.0", tiny_dir, [tuned])
+    before = weights(state.pipe)
+    change = weights(state.apply([tuned, edited], "rose"))[f"{QUERY}.weight"] - before[f"{QUERY}.weight"]
+    expected = ALPHA / RANK * lora_delta(7)[f"{QUERY}.up"] @ lora_delta(7)[f"{QUERY}.down"]
+    assert torch.allclose(change, expected, atol=1e-6)
+    with pytest.raises(HoldfastError, match="does not end in a tune step"):
+        state.apply([tuned, edited], "rose", 5)
+
+
+def test_what_the_files_do_not_have_is_a_sentence(state, lineage):
+    for variant, step, sentence in (
+        ("plum", None, "no variant 'plum'; choose one of role, rose"),
+        (None, None, "several variants and none was asked for; choose one of role, rose"),
+        ("rose", 15, "no snapshot at tuning step 15; choose one of 10, 20"),
+    ):
+        with pytest.raises(HoldfastError, match=sentence):
+            state.apply(lineage, variant, step)
+
+
+def test_a_parent_that_was_made_again_makes_its_child_stale(state, lineage, tiny_dir):
+    save(lineage[0], {"role": edit_delta(1), "rose": edit_delta(3)}, "uce.0", tiny_dir)
+    state.apply(lineage, "rose")
+    save(lineage[0], {"role": edit_delta(1), "rose": edit_delta(5)}, "uce.0", tiny_dir)
+    with pytest.raises(ArtifactError, match="lora/delta.safetensors is stale.*uce.0/delta.safetensors"):
+        states.load(tiny_dir, lineage, "rose")
+
+
+def test_foreign_parents_are_refused(state, lineage, tiny_dir, tmp_path):
+    with pytest.raises(ArtifactError, match="foreign: it was made on an edited or tuned state"):
+        state.apply(lineage[1:], "rose")
+    alone = save(tmp_path / "alone.safetensors", {"rose": edit_delta(1)}, "uce.1", tiny_dir)
+    with pytest.raises(ArtifactError, match="alone.safetensors is foreign: it was made on the base"):
+        state.apply([lineage[0], alone], "rose")
+    other = tiny.build(tmp_path / "other", seed=1)
+    with pytest.raises(ArtifactError, match="foreign: it was made on another base model"):
+        states.load(other, lineage[:1], "rose")
+
+
+def test_a_flipped_bit_in_a_delta_is_refused_and_leaves_the_base(state, lineage):
+    base = weights(state.pipe)
+    damaged = bytearray(lineage[1].read_bytes())
+    damaged[-5] ^= 16
+    lineage[1].write_bytes(damaged)
+    with pytest.raises(ArtifactError, match="damaged"):
+        state.apply(lineage, "rose")
+    assert all(torch.equal(tensor, base[name]) for name, tensor in weights(state.pipe).items())
+
+
+def test_a_delta_of_another_architecture_is_refused_and_leaves_the_base(state, tiny_dir, tmp_path):
+    base = weights(state.pipe)
+    wrong = {
+        "names": {**edit_delta(1), "unet.no.such.layer.u": torch.ones(2, RANK)},
+        "shapes": {**edit_delta(1), f"{QUERY}.u": torch.ones(16, RANK)},
+        "parts": {**edit_delta(1), f"{QUERY}.magnitude": torch.ones(16)},
+    }
+    path = save(tmp_path / "d.safetensors", wrong, "uce.0", tiny_dir)
+    for variant in wrong:
+        with pytest.raises(ArtifactError, match="d.safetensors"):
+            state.apply([path], variant)
+        assert all(torch.equal(tensor, base[name]) for name, tensor in weights(state.pipe).items())
+
+
+def test_headers_say_where_a_delta_comes_from(lineage, tiny_dir):
+    header = artifacts.read_header(lineage[1])
+    assert header["base"] == hub.manifest_hash(tiny_dir)
+    assert header["parents"] == {"base": header["base"], "state": artifacts.identity(lineage[0])}
+    assert header["variants"] == ["role", "rose"]
+    assert header["snapshots"] == [10, 20]
+    assert header["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_a_truncated_model_is_refused_before_it_is_loaded(tiny_dir, tmp_path):
+    broken = shutil.copytree(tiny_dir, tmp_path / "broken")
+    file = broken / "unet" / "diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(HoldfastError, match="where its manifest says"):
+        states.State(broken)
