@@ -96,8 +96,9 @@ class Study:
             raise HoldfastError(f"The study has no corpus '{corpus}': add it to the configuration.")
         settings = dict(self.config["corpora"][corpus])
         if settings["kind"] == "folder":
-            return {"kind": "folder", "path": settings["path"]}
-        return {**settings, "name": corpus, "code": code_digest("jobs.corpus", *WORLD)}
+            return {"kind": "folder", "path": settings["path"], "code": code_digest("jobs.corpus", "corpora")}
+        del settings["relation"]
+        return {**settings, "name": corpus, "code": code_digest("jobs.corpus", "corpora", *WORLD)}
 
     def edit_job(self, family: str, lineage: str) -> dict[str, Any]:
         """What the last step of `lineage`, an edit step, has to do."""
@@ -132,7 +133,9 @@ class Study:
             "seed": step.seed,
             "corpus": step.corpus,
             "variants": [variant.id for variant in self._edited(family, lineage)] or [BASE],
-            "code": code_digest("jobs.tune", "states", "corpora", f"tuners.{method}", f"families.{kind}"),
+            "code": code_digest(
+                "jobs.tune", "states", "corpora", f"tuners.{method}", "tuners.loop", "tuners.cache", f"families.{kind}"
+            ),
         }
 
     def sample_job(self, family: str, lineage: str, probes: str) -> dict[str, Any]:

@@ -8,7 +8,18 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-_SOURCES = ("Snakefile", "config.yaml", "pyproject.toml", "holdfast", "workflow", "profiles", "envs", "studies", "edits", "reports")
+_SOURCES = (
+    "Snakefile",
+    "config.yaml",
+    "pyproject.toml",
+    "holdfast",
+    "workflow",
+    "profiles",
+    "envs",
+    "studies",
+    "edits",
+    "reports",
+)
 _JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", re.MULTILINE)
 
 # Stands in for every script: writes, at each output, what the job was told and what it read. A changed description or
@@ -37,7 +48,9 @@ class Workspace:
         for name in _SOURCES:
             if (ROOT / name).is_dir():
                 shutil.copytree(
-                    ROOT / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__", "study.html", "study.zip")
+                    ROOT / name,
+                    self.folder / name,
+                    ignore=shutil.ignore_patterns("__pycache__", "study.html", "study.zip"),
                 )
             elif (ROOT / name).exists():
                 shutil.copy2(ROOT / name, self.folder / name)
@@ -48,9 +61,10 @@ class Workspace:
                 self.write(f"models/{name}/manifest.json", "{}")
 
     def echo(self):
-        """Replace every script by one that writes down what its job was told and read, at once."""
+        """Replace every script with outputs by one that writes down what its job was told and read."""
         for script in (self.folder / "workflow/scripts").glob("*.py"):
-            script.write_text(_ECHO)
+            if script.stem != "plan":
+                script.write_text(_ECHO)
         return self
 
     def write(self, name, text):

@@ -19,12 +19,13 @@ def run(job, *, model, parents, corpus, checkpoints, output, log, threads):
 
     from holdfast import states
     from holdfast.tuners import TUNERS
+    from holdfast.tuners.cache import Cache
 
     model_dir, corpus_dir, tune = Path(model).parent, Path(corpus).parent, TUNERS[job["method"]]
     state = states.State(model_dir, kind=job["kind"], device=device)
     total = len(job["variants"]) * job["settings"]["steps"]
     bar = logs.progress(total=total, description=job["lineage"], unit="steps")
-    deltas = {}
+    deltas, cache = {}, Cache()
     for variant in job["variants"]:
         deltas[variant] = tune(
             state.apply(parents, variant),
@@ -32,6 +33,7 @@ def run(job, *, model, parents, corpus, checkpoints, output, log, threads):
             seed=job["seed"],
             site=job["site"],
             checkpoint_dir=Path(checkpoints) / variant,
+            cache=cache,
             progress=bar.update,
             **job["settings"],
         )

@@ -1,0 +1,163 @@
+"""Partial reruns: what runs again after a change, and what does not.
+
+The graph, the rules, the descriptions of the jobs and Snakemake's records are the real ones; the scripts only write
+down what they were told (`Workspace.echo`). `test_smoke.py` does it once more with real jobs.
+"""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from workspace import Workspace
+
+STUDY = "studies/smoke.yaml"
+METHODS = {"edit_model", "tune_model", "sample_images", "score_images"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished study of two shards: every edit in a model, and a job, of its own."""
+    workspace = Workspace(tmp_path_factory.mktemp("study")).echo()
+    workspace.replace(STUDY, "variants_per_job: 2", "variants_per_job: 1")
+    workspace.snakemake()
+    return workspace
+
+
+@pytest.fixture
+def changed(finished):
+    """The finished study, whose sources may be changed: they are put back afterwards."""
+    kept = {
+        path: path.read_bytes()
+        for top in ("studies", "edits", "holdfast", "workflow", "models")
+        for path in (finished.folder / top).rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+    yield finished
+    for path, content in kept.items():
+        if not path.exists() or path.read_bytes() != content:
+            path.write_bytes(content)
+
+
+def of_methods(counts):
+    """The counts of the rules that compute; the tables and figures made from their results follow from any change."""
+    return {rule: count for rule, count in counts.items() if rule in METHODS}
+
+
+def test_the_first_run_makes_every_state_once(tmp_path):
+    workspace = Workspace(tmp_path)
+    counts = workspace.rules()
+    assert of_methods(counts) == {"edit_model": 1, "tune_model": 2, "sample_images": 4, "score_images": 4}
+    assert (counts["download_model"], counts["download_scorer"], counts["draw_corpus"]) == (1, 2, 1)
+    assert {output for rule, output in workspace.jobs() if rule in ("edit_model", "tune_model")} == {
+        "results/states/mini-sd/uce.0/delta.safetensors",
+        "results/states/mini-sd/lora.mascot.s0/delta.safetensors",
+        "results/states/mini-sd/uce.0/lora.mascot.s0/delta.safetensors",
+    }
+
+
+def test_a_finished_study_has_nothing_to_do_even_after_a_fresh_checkout(finished):
+    assert finished.rules() == {}
+    # What git does to a fresh clone's files: the same content, younger than every result.
+    later = time.time() + 60
+    for top in ("Snakefile", "config.yaml", "holdfast", "workflow", "studies", "edits", "models", "profiles", "envs"):
+        for path in [finished.folder / top, *(finished.folder / top).rglob("*")]:
+            os.utime(path, (later, later))
+    assert finished.rules() == {}
+
+
+def test_a_changed_edit_reruns_its_own_shard(changed):
+    changed.replace("edits/smoke.csv", "the king,Bob,efficacy", "the king,Carol,efficacy")
+    changed.replace("edits/smoke.csv", "the king,Bob,generality", "the king,Carol,generality")
+    changed.replace("edits/smoke.csv", "the king,Bob,specificity", "the king,Carol,specificity")
+    jobs = changed.jobs()
+    # The base and the tuned base drew what they drew; their neighbours have a new rival text, so they are scored again.
+    assert {job for job in jobs if job[0] in METHODS} == {
+        ("edit_model", "results/states/mini-sd/uce.1/delta.safetensors"),
+        ("tune_model", "results/states/mini-sd/uce.1/lora.mascot.s0/delta.safetensors"),
+        ("sample_images", "results/samples/mini-sd/uce.1/edits-1.safetensors"),
+        ("sample_images", "results/samples/mini-sd/uce.1/lora.mascot.s0/edits-1.safetensors"),
+        ("score_images", "results/scores/mini-sd/base/edits-1.parquet"),
+        ("score_images", "results/scores/mini-sd/lora.mascot.s0/edits-1.parquet"),
+        ("score_images", "results/scores/mini-sd/uce.1/edits-1.parquet"),
+        ("score_images", "results/scores/mini-sd/uce.1/lora.mascot.s0/edits-1.parquet"),
+    }
+
+
+def test_an_appended_edit_adds_its_own_jobs_only(changed):
+    table = changed.folder / "edits/smoke.csv"
+    row = "leaf-red,appearance,a leaf,a red leaf,efficacy,leaf-red-e0,a leaf,a leaf,a red leaf,,\n"
+    table.write_text(table.read_text() + row)
+    jobs = changed.jobs()
+    assert {output for rule, output in jobs if rule == "edit_model"} == {
+        "results/states/mini-sd/uce.2/delta.safetensors"
+    }
+    assert all("edits-2" in output for rule, output in jobs if rule in ("sample_images", "score_images"))
+
+
+def test_another_number_of_seeds_draws_and_scores_again(changed):
+    changed.replace(STUDY, "seeds: 2", "seeds: 3")
+    assert of_methods(changed.rules()) == {"sample_images": 8, "score_images": 8}
+
+
+def test_another_training_seed_adds_its_own_tunings(changed):
+    changed.replace(STUDY, "seeds: [0]", "seeds: [0, 1]")
+    jobs = {job for job in changed.jobs() if job[0] in METHODS}
+    assert len(jobs) == 3 + 4 + 4
+    assert all("lora.mascot.s1" in output for _, output in jobs)
+
+
+def test_a_tuners_setting_reruns_its_tunings_and_what_follows(changed):
+    changed.replace(STUDY, "learning_rate: 1.0e-3", "learning_rate: 2.0e-3")
+    jobs = changed.jobs()
+    assert of_methods(changed.rules()) == {"tune_model": 3, "sample_images": 4, "score_images": 4}
+    assert all("lora" in output for rule, output in jobs if rule in METHODS)
+
+
+@pytest.mark.parametrize(
+    ("module", "counts"),
+    [
+        ("editors/uce.py", {"edit_model": 2, "tune_model": 2, "sample_images": 4, "score_images": 4}),
+        ("tuners/lora.py", {"tune_model": 3, "sample_images": 4, "score_images": 4}),
+        ("noise.py", {"sample_images": 8, "score_images": 8}),
+        ("scorers/clip.py", {"score_images": 8}),
+        ("log.py", {}),
+    ],
+)
+def test_a_changed_method_reruns_its_own_rule_and_what_follows(changed, module, counts):
+    path = changed.folder / "holdfast" / module
+    path.write_text(path.read_text() + "\n# a comment\n")
+    assert of_methods(changed.rules()) == {}
+    path.write_text(path.read_text() + "\n_CHANGED = True\n")
+    assert of_methods(changed.rules()) == counts
+
+
+def test_a_changed_script_or_comment_reruns_nothing(changed):
+    for script in (changed.folder / "workflow/scripts").glob("*.py"):
+        script.write_text(script.read_text() + "\n# a comment\n")
+    assert changed.rules() == {}
+
+
+def test_another_model_reruns_everything_made_from_it(changed):
+    changed.write("models/mini-sd/manifest.json", '{"revision": "2"}')
+    assert of_methods(changed.rules()) == {"edit_model": 2, "tune_model": 3, "sample_images": 8, "score_images": 8}
+
+
+def test_a_study_runs_in_a_folder_of_its_own(finished, tmp_path):
+    """Paths of the configuration are found beside the Snakefile; the results stay in the working directory."""
+    finished.snakemake("--directory", str(tmp_path), "results/states/mini-sd/uce.0/delta.safetensors")
+    assert (tmp_path / "results/states/mini-sd/uce.0/delta.safetensors").exists()
+    assert finished.rules() == {}
+
+
+def test_the_default_study_is_not_mixed_into_another(finished):
+    """Without --configfile it is config.yaml, with it that file alone, and --config changes single values."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "plan", "--quiet"]
+    for extra, words in (
+        (["--configfile", STUDY, "--config", "seeds=5"], ["smoke: 8 cells, 2 edits", "180 pictures"]),
+        ([], ["miniature:"]),
+    ):
+        done = subprocess.run([*command, *extra], cwd=finished.folder, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert all(word in done.stdout for word in words), done.stdout

@@ -1,0 +1,81 @@
+"""Tables of edits: what is read, and one sentence for each mistake."""
+
+import pytest
+
+from holdfast.edits import COLUMNS, read_edits, read_preserve
+from holdfast.errors import HoldfastError
+
+HEADER = ",".join(COLUMNS)
+ROSE = (
+    "rose,appearance,a rose,a blue rose,efficacy,rose-e0,a rose,a rose,a blue rose,"
+    "noun=rose colour=red,noun=rose colour=blue"
+)
+KING = 'king,role,the king,Bob,efficacy,king-e0,"the king, at night",the king,Bob,,'
+
+
+def table(tmp_path, *rows, header=HEADER):
+    path = tmp_path / "edits.csv"
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_rows_become_edits_in_the_order_of_the_file(tmp_path):
+    more = ROSE.replace("efficacy,rose-e0", "specificity,rose-s0")
+    rose, king = read_edits(table(tmp_path, ROSE, more, "", KING, header="\ufeff" + HEADER))
+    assert (rose.id, rose.task, rose.source, rose.target) == ("rose", "appearance", "a rose", "a blue rose")
+    assert [(probe.id, probe.role, probe.edit) for probe in rose.probes] == [
+        ("rose-e0", "efficacy", "rose"),
+        ("rose-s0", "specificity", "rose"),
+    ]
+    assert rose.probes[0].new_labels == {"noun": "rose", "colour": "blue"}
+    assert (king.probes[0].prompt, king.probes[0].old_labels) == ("the king, at night", {})
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ([], "no edit below the header"),
+        ([ROSE, ROSE], "line 3: the probe 'rose-e0' is already in line 2"),
+        ([ROSE, KING, ROSE.replace("rose-e0", "rose-g0")], "line 4: the edit 'rose' already ended"),
+        (
+            [ROSE, ROSE.replace("rose-e0", "rose-g0").replace("a blue rose", "a red rose")],
+            "another task, source or target",
+        ),
+        ([ROSE.replace("rose,app", "../rose,app", 1)], "line 2: the edit id '../rose' becomes part of a path"),
+        ([ROSE.replace("rose-e0", "Rose e0")], "the probe id 'Rose e0'"),
+        ([ROSE.replace("appearance", "apearance")], "the task 'apearance' is unknown"),
+        ([ROSE.replace("efficacy", "general")], "the role 'general' is unknown"),
+        ([ROSE.replace("efficacy", "generality")], "no probe with the role efficacy"),
+        ([ROSE.replace(",a rose,a rose,", ",,a rose,")], "the cell under 'prompt' is empty"),
+        ([ROSE.replace("noun=rose colour=red", "rose")], "'rose' under 'old_labels' is no label"),
+        ([ROSE.replace("a rose,a rose", "a rose, at night,a rose")], "has not 11 cells"),
+        ([ROSE.rsplit(",", 2)[0]], "has not 11 cells"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_its_line(tmp_path, rows, sentence):
+    with pytest.raises(HoldfastError) as error:
+        read_edits(table(tmp_path, *rows))
+    assert sentence in str(error.value)
+    assert "edits.csv" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_header_and_the_file_must_be_there(tmp_path):
+    with pytest.raises(HoldfastError, match="no column 'probe'"):
+        read_edits(table(tmp_path, ROSE, header=HEADER.replace(",probe", "")))
+    with pytest.raises(HoldfastError, match="unknown column 'sead'"):
+        read_edits(table(tmp_path, ROSE, header=HEADER + ",sead"))
+    with pytest.raises(HoldfastError, match="no such file"):
+        read_edits(tmp_path / "none.csv")
+    (tmp_path / "edits.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(HoldfastError, match="no CSV file in UTF-8"):
+        read_edits(tmp_path / "edits.csv")
+
+
+def test_preserved_concepts_come_by_task(tmp_path):
+    path = tmp_path / "preserve.csv"
+    path.write_text("task,concept\nrole,the queen\nappearance,a heart\nrole,Alice\n")
+    assert read_preserve(path) == {"role": ("the queen", "Alice"), "appearance": ("a heart",)}
+    path.write_text("task,concept\nrole,the queen\nrole,the queen\n")
+    with pytest.raises(HoldfastError, match="line 3: 'the queen' is already preserved"):
+        read_preserve(path)

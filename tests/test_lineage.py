@@ -1,0 +1,47 @@
+"""Lineages: the grammar of states' paths."""
+
+import re
+
+import pytest
+
+from holdfast import lineage
+from holdfast.errors import HoldfastError
+from holdfast.lineage import EditStep, TuneStep
+
+
+@pytest.mark.parametrize(
+    ("text", "steps", "arm"),
+    [
+        ("base", (), "base"),
+        ("uce.0", (EditStep("uce", 0),), "edited"),
+        ("lora.mascot.s3", (TuneStep("lora", "denoiser", "mascot", 3),), "tuned"),
+        ("u.1/lora-text_encoder.m.s0", (EditStep("u", 1), TuneStep("lora", "text_encoder", "m", 0)), "edited_tuned"),
+        ("lora-big.m.s0/uce.0", (TuneStep("lora-big", "denoiser", "m", 0), EditStep("uce", 0)), "tuned_edited"),
+        ("uce.0/lora.m.s0@base", (EditStep("uce", 0), TuneStep("lora", "denoiser", "m", 0, True)), "edited_carried"),
+    ],
+)  # fmt: skip
+def test_a_lineage_is_its_path(text, steps, arm):
+    assert lineage.parse(text) == steps
+    assert lineage.join(steps) == text
+    assert lineage.arm(text) == arm
+    assert re.fullmatch(lineage.LINEAGE, text)
+    # Exactly the rule of the last step takes it: none for the base and for an adapter that was carried over.
+    ends = {EditStep: lineage.EDIT_LINEAGE, TuneStep: lineage.TUNE_LINEAGE}
+    last = type(steps[-1]) if steps and not text.endswith("@base") else None
+    assert [kind for kind, pattern in ends.items() if re.fullmatch(pattern, text)] == ([last] if last else [])
+
+
+def test_prefixes_are_the_states_on_the_way():
+    assert lineage.prefixes("uce.0/lora.m.s0/uce.0") == ("uce.0", "uce.0/lora.m.s0", "uce.0/lora.m.s0/uce.0")
+    assert lineage.prefixes("base") == ()
+    assert lineage.parent("uce.0/lora.m.s0") == "uce.0"
+    assert lineage.parent("uce.0") == "base"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "uce", "uce.0/", "../uce.0", "uce.x", "UCE.0", "a.b.c", "base/uce.0", "uce.0@base"]
+)
+def test_anything_else_is_refused(text):
+    with pytest.raises(HoldfastError, match="is no step"):
+        lineage.parse(text)
+    assert not re.fullmatch(lineage.LINEAGE, text)
