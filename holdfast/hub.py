@@ -1,7 +1,7 @@
 """Model and scorer folders: brought into place whole, verified against their manifest.
 
-A manifest.json lists what a folder holds: `{"repo", "revision", "files": {name: {"size", "sha256"}}}`, names relative to
-the folder with forward slashes. It is written last, so a folder that has it is complete.
+A manifest.json lists what a folder holds: `{"repo", "revision", "files": {name: {"size", "sha256"}}}`, names relative
+to the folder with forward slashes. It is written last, so a folder that has it is complete.
 """
 
 import glob

@@ -1,0 +1,5 @@
+"""Fine-tuning methods by name. Adding a tuner is adding one module with a function `tune`, and one line here."""
+
+from holdfast.tuners import lora
+
+TUNERS = {"lora": lora.tune}
