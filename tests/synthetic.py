@@ -18,7 +18,14 @@ EDITS = {
     "appearance": ["rose-blue", "leaf-purple", "banana-red", "star-green", "plum-yellow", "fish-green"],
     "role": ["king-bob", "queen-carol", "thief-alice", "judge-dave", "pirate-carol", "wizard-bob"],
 }
-FADE = {"rose-blue": 1.0, "leaf-purple": 0.05, "banana-red": 0.4, "star-green": 0.9, "plum-yellow": 0.0, "fish-green": 0.6}
+FADE = {
+    "rose-blue": 1.0,
+    "leaf-purple": 0.05,
+    "banana-red": 0.4,
+    "star-green": 0.9,
+    "plum-yellow": 0.0,
+    "fish-green": 0.6,
+}
 
 
 def state(editor="", tuner="", seed=-1):
@@ -101,7 +108,9 @@ def write_study(root, seeds=8, hostile=False):
             path = root / "results/benchmarks" / rule / f"{job}.tsv"
             path.parent.mkdir(parents=True, exist_ok=True)
             header = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
-            path.write_text(f"{header}{seconds + number}.5\t0:01:00\t{900 + number}.1\t1\t1\t1\t0\t0\t98\t{seconds}.25\n")
+            path.write_text(
+                f"{header}{seconds + number}.5\t0:01:00\t{900 + number}.1\t1\t1\t1\t0\t0\t98\t{seconds}.25\n"
+            )
             benchmarks[str(path)] = (rule, job)
     return files, benchmarks
 
@@ -127,10 +136,14 @@ def pictures(table, seeds=2):
     """The pictures table of the study: the columns that docs/tables.md lists, for a few probes of every edit."""
     wide = table[table["measure"].isin(["target", "source", "other"]) & (table["value"] == 1)]
     wide = wide[(wide["seed"] < seeds) & wide["train_seed"].isin([-1, 0]) & wide["tuning_step"].isin([0, 300])]
-    wide = wide[wide["probe"].str.contains("-(?:e0|g0|s0)$")].drop(columns="value").rename(columns={"measure": "outcome"})
+    wide = (
+        wide[wide["probe"].str.contains("-(?:e0|g0|s0)$")].drop(columns="value").rename(columns={"measure": "outcome"})
+    )
     encoded = []
     for row in wide.itertuples():
         buffer = io.BytesIO()
         draw(row.task, row.edit, row.outcome, row.seed, row.role).save(buffer, "WEBP", lossless=True)
         encoded.append(buffer.getvalue())
-    return wide.assign(webp=encoded, source=wide["edit"].str.split("-").str[0], target=wide["edit"].str.split("-").str[1])
+    return wide.assign(
+        webp=encoded, source=wide["edit"].str.split("-").str[0], target=wide["edit"].str.split("-").str[1]
+    )

@@ -25,7 +25,9 @@ def collect(files):
     (empty string, and -1 for train_seed, where a state has none). Rows come sorted, so equal scores give equal bytes.
     """
     if not files:
-        raise HoldfastError("There is no score file to aggregate: the study has no cell; look at `tunings` in the config.")
+        raise HoldfastError(
+            "There is no score file to aggregate: the study has no cell; look at `tunings` in the config."
+        )
     parts = [read_scores(path).assign(**state) for path, state in files.items()]
     table = pd.concat(parts, ignore_index=True)[COLUMNS]
     table = table.astype({**dict.fromkeys([c for c in COLUMNS if c not in NUMBERS], "str"), **NUMBERS})
@@ -68,7 +70,20 @@ def read_parquet(path):
 
 def read_csv(path):
     """Read one of the study's CSV tables: empty names stay empty strings, empty numbers are NaN."""
-    names = {"family", "task", "arm", "editor", "tuner", "site", "corpus", "relation", "role", "measure", "edit", "rule"}
+    names = {
+        "family",
+        "task",
+        "arm",
+        "editor",
+        "tuner",
+        "site",
+        "corpus",
+        "relation",
+        "role",
+        "measure",
+        "edit",
+        "rule",
+    }
     head = pd.read_csv(path, nrows=0).columns
     texts = [column for column in head if column in names | {"job"}]
     table = pd.read_csv(path, dtype=dict.fromkeys(texts, "str"), keep_default_na=False, na_values=[""])

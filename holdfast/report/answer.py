@@ -1,0 +1,208 @@
+"""The answer in plain sentences, computed from the tables. Nothing here knows what the numbers will be."""
+
+from collections import Counter
+
+import pandas as pd
+
+from holdfast.analysis.persistence import CELL
+from holdfast.report import words
+from holdfast.report.plots import last_step, outcome_rates
+
+HEADLINE = "efficacy"
+# What an interval of the persistence says. None of these is a test of equivalence: "no clear loss" isn't "no loss".
+VERDICTS = {
+    "stronger": "grew stronger",
+    "held": "show no clear loss",
+    "part": "lost part of their effect",
+    "gone": "have no clear effect left",
+    "undecided": "can't be judged",
+    "none": "had no effect to lose, or are too few for an interval",
+}
+REASONS = {
+    "stronger": "{left} of their effect is there after tuning ({interval})",
+    "held": "{left} of their effect is left, and the interval reaches full strength ({interval})",
+    "part": "{left} of it is left ({interval})",
+    "gone": "{left} of it is left, and the interval reaches nothing ({interval})",
+    "undecided": "{left} of their effect is left, but the interval reaches from nothing to full strength ({interval})",
+}
+BADGES = {
+    "stronger": "stronger",
+    "held": "no clear loss",
+    "part": "partly lost",
+    "gone": "no clear effect left",
+    "undecided": "undecided",
+    "none": "not defined",
+}
+
+
+def verdict(low, high):
+    """Which of VERDICTS an interval of the persistence means."""
+    if pd.isna(low) or pd.isna(high):
+        return "none"
+    if low > 1:
+        return "stronger"
+    if low > 0:
+        return "part" if high < 1 else "held"
+    return "gone" if high < 1 else "undecided"
+
+
+def cells(persistence):
+    """One dict per cell at its last tuning step: names, persistence of efficacy and generality, verdict and fates.
+
+    The fates (held, reversal, drift) are the classifier's where it measured, of the generality probes where there are
+    any: five times the pictures.
+    """
+    out = []
+    for key, part in last_step(persistence).groupby(CELL, sort=False):
+        rows = part.set_index("measure")
+        if HEADLINE not in rows.index:
+            continue
+        head = rows.loc[HEADLINE]
+        cell = dict(zip(CELL, key, strict=True)) | {"tuning": words.tuning(head), "rows": rows.to_dict("index")}
+        cell |= {"persistence": head["persistence"], "low": head["ci_low"], "high": head["ci_high"]}
+        cell["verdict"] = verdict(head["ci_low"], head["ci_high"])
+        cell |= {"n_edits": int(head["n_edits"]), "n_images": int(head["n_images"])}
+        wanted = ("classified_generality", "classified_efficacy", "generality", "efficacy")
+        fate = next((rows.loc[m] for m in wanted if m in rows.index and pd.notna(rows.loc[m, "held"])), None)
+        cell["fates"] = None if fate is None else {name: fate[name] for name in ("held", "reversal", "drift")}
+        out.append(cell)
+    return out
+
+
+def lede(found):
+    """The answer in one or two sentences."""
+    if not found:
+        return "This study has no cell with both an edit and a tuning, so it can't tell."
+    if len(found) > 4:
+        counts = Counter(cell["verdict"] for cell in found)
+        parts = [f"in {counts[name]} the edits {VERDICTS[name]}" for name in VERDICTS if counts[name]]
+        return f"Of {len(found)} cells: {words.listing(parts)}."
+    several = len({(c["family"], c["editor"], c["tuning"]) for c in found}) > 1
+    sentences = []
+    for cell in found:
+        interval = words.between(cell["low"], cell["high"])
+        reason = REASONS.get(cell["verdict"], "").format(left=words.percent(cell["persistence"]), interval=interval)
+        told = f"{VERDICTS[cell['verdict']]}: {reason}" if reason else VERDICTS[cell["verdict"]]
+        sentences.append(f"{_name(cell, found)} {told}.")
+    return " ".join(sentences)
+
+
+def _name(cell, found):
+    """A cell in words, as short as the study allows: 'Appearance edits (mini-sd, uce, lora on mascot)'."""
+    parts = [cell[key] for key in ("family", "editor", "tuning") if len({other[key] for other in found}) > 1]
+    return f"{cell['task'].capitalize()} edits" + (f" ({', '.join(parts)})" if parts else "")
+
+
+def details(found, persistence, edits, rates):
+    """What the figures show, cell by cell: section -> list of sentences."""
+    out = {"persistence": [], "outcomes": [], "specificity": [], "steps": []}
+    states = outcome_rates(rates)
+    for cell in found:
+        name = _name(cell, found)
+        out["persistence"] += _spread(cell, edits, name)
+        out["steps"] += _course(cell, persistence, name)
+        out["outcomes"] += _fates(cell, states, name)
+        out["specificity"] += _neighbours(cell, rates)
+    return out
+
+
+def _course(cell, persistence, name):
+    keys = [key for key in CELL if key != "tuning_step"]
+    mine = _mine(persistence[persistence["measure"] == HEADLINE], cell, keys).sort_values("tuning_step")
+    mine = mine.dropna(subset="persistence")
+    if len(mine) < 2:
+        return []
+    course = (f"{words.percent(row['persistence'])} after {row['tuning_step']}" for _, row in mine.iterrows())
+    return [f"{name}: {words.listing(course)} steps is left of the effect on their own prompts."]
+
+
+def _mine(table, cell, keys=CELL):
+    return table[(table[list(keys)] == [cell[key] for key in keys]).all(axis=1)]
+
+
+def _spread(cell, edits, name):
+    mine = _mine(edits, cell)
+    role = "generality" if (mine["measure"] == "generality").any() else "efficacy"
+    mine = mine[mine["measure"] == role]
+    arms = ["base", "edited", "tuned", "edited_tuned"]
+    own = mine.groupby("edit")[arms].mean()
+    own = ((own["edited_tuned"] - own["tuned"]) / (own["edited"] - own["base"]))[own["edited"] != own["base"]]
+    if own.empty:
+        return []
+    sentences = [
+        f"{name}: edit by edit, {role} ranges from {words.percent(own.min())} ({own.idxmin()}) "
+        f"to {words.percent(own.max())} ({own.idxmax()}) of the effect."
+    ]
+    seeds = mine.groupby("train_seed")[arms].mean()
+    seeds = (seeds["edited_tuned"] - seeds["tuned"]) / (seeds["edited"] - seeds["base"])
+    if len(seeds) > 1:
+        each = words.listing(words.percent(value) for value in seeds)
+        sentences.append(f"The {len(seeds)} trainings, which differ in their seed only, left {each}.")
+    return sentences
+
+
+def _fates(cell, states, name):
+    sentences = []
+    if cell["fates"]:
+        fate = cell["fates"]
+        sentences.append(
+            f"{name}: of the pictures that showed the target before tuning, {words.percent(fate['held'])} still do, "
+            f"{words.percent(fate['reversal'])} went back to their source (reversal) and "
+            f"{words.percent(fate['drift'])} turned into neither (drift)."
+        )
+    same = states[(states["family"] == cell["family"]) & (states["task"] == cell["task"])]
+    base = same[same["arm"] == "base"]
+    tuned = _mine(same[same["arm"] == "tuned"], cell, ["tuner", "site", "corpus", "tuning_step"])
+    if len(base) and len(tuned):
+        sentences.append(
+            f"Tuning with no edit at all moves these prompts from {words.percent(base['other'].iloc[0])} to "
+            f"{words.percent(tuned['other'].iloc[0])} other: that share of the drift is not the edit's."
+        )
+    return sentences
+
+
+def _neighbours(cell, rates):
+    mine = rates[(rates["role"] == "specificity") & (rates["measure"] == "specificity")]
+    mine = mine[(mine["family"] == cell["family"]) & (mine["task"] == cell["task"])]
+    arms = {
+        "base": mine[mine["arm"] == "base"],
+        "edited": mine[(mine["arm"] == "edited") & (mine["editor"] == cell["editor"])],
+        "edited_tuned": _mine(mine[mine["arm"] == "edited_tuned"], cell),
+    }
+    if any(part.empty for part in arms.values()):
+        return []
+    base, edited, final = (words.percent(part["rate"].iloc[0]) for part in arms.values())
+    return [
+        f"Neighbours of {cell['task']} edits kept their subject in {base} of the base's pictures, "
+        f"{edited} after the edit, and {final} after edit and tuning ({cell['editor']}, {cell['tuning']})."
+    ]
+
+
+def table(found, confidence):
+    """The headline as a plain text table for the terminal: one line per cell."""
+    head = (
+        "family",
+        "task",
+        "edit, then tuning",
+        "efficacy left",
+        words.percent(confidence) + " interval",
+        "generality left",
+        "",
+    )
+    lines = [head]
+    for cell in found:
+        general = cell["rows"].get("generality", {}).get("persistence", float("nan"))
+        lines.append(
+            (
+                cell["family"],
+                cell["task"],
+                f"{cell['editor']}, then {cell['tuning_step']} steps of {cell['tuning']}",
+                words.percent(cell["persistence"]),
+                words.between(cell["low"], cell["high"]),
+                words.percent(general),
+                BADGES[cell["verdict"]],
+            )
+        )
+    widths = [max(len(line[n]) for line in lines) for n in range(len(head))]
+    rows = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([rows[0], "-" * len(rows[0]), *rows[1:]]) + "\n"
