@@ -4,10 +4,8 @@ import json
 import string
 from pathlib import Path
 
-WORDS = (
-    "a an the of at in on rose heart leaf fish plum king queen bob alice blue red green yellow "
-    "photo painting night beach garden no"
-).split()
+WORDS = ["a", "an", "the", "of", "at", "in", "on", "rose", "heart", "leaf", "fish", "plum", "king", "queen", "bob"]
+WORDS += ["alice", "blue", "red", "green", "yellow", "photo", "painting", "night", "beach", "garden", "no"]
 
 
 def build(folder, *, manifest=True, seed=0, prediction_type="epsilon"):
@@ -67,7 +65,11 @@ def build(folder, *, manifest=True, seed=0, prediction_type="epsilon"):
         tokenizer=tokenizer,
         unet=unet,
         scheduler=DPMSolverMultistepScheduler(
-            beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, prediction_type=prediction_type
+            beta_schedule="scaled_linear",
+            beta_start=0.00085,
+            beta_end=0.012,
+            steps_offset=1,
+            prediction_type=prediction_type,
         ),
         safety_checker=None,
         feature_extractor=None,

@@ -19,7 +19,7 @@ def load(model_dir, device="cpu", dtype=None):
     try:
         pipe = StableDiffusionPipeline.from_pretrained(
             model_dir,
-            torch_dtype=dtype or torch.float32,
+            dtype=dtype or torch.float32,
             use_safetensors=True,
             local_files_only=True,
             safety_checker=None,
