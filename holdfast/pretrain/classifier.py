@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from ..scorers.network import AttributeNet
 from ..world import vocabulary as v
 from ..world.scenes import Scene
-from .data import read_pictures, scenes_of, to_float
+from .data import device_of, read_pictures, scenes_of, to_float
 from .loop import train
 
 HEADS = {head: list(labels) for head, labels in v.HEADS.items()}
@@ -37,7 +38,15 @@ def disturb(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def train_classifier(
-    pictures: Path, folder: Path, *, n: int, seed: int, extra: int, steps: int, batch_size: int = 64, learning_rate: float = 2e-3
+    pictures: Path,
+    folder: Path,
+    *,
+    n: int,
+    seed: int,
+    extra: int,
+    steps: int,
+    batch_size: int = 64,
+    learning_rate: float = 2e-3,
 ) -> AttributeNet:
     """Trains on the ``n + extra`` pictures of ``data.draw_pictures`` and returns the averaged network."""
     torch.manual_seed(seed)
@@ -46,9 +55,17 @@ def train_classifier(
 
     def loss_of(step: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
         rows = torch.randint(len(images), (batch_size,), generator=generator)
-        logits = model(disturb(to_float(images[rows]), generator))
-        losses = {head: F.cross_entropy(logits[head], labels[head][rows]) for head in logits}
+        device = device_of(model)
+        logits = model(disturb(to_float(images[rows]), generator).to(device))
+        losses = {head: F.cross_entropy(logits[head], labels[head][rows].to(device)) for head in logits}
         return {"loss": sum(losses.values()), **losses}
 
     train(model, loss_of, folder, steps=steps, learning_rate=learning_rate, seed=seed)
     return model
+
+
+def load_classifier(folder: Path) -> AttributeNet:
+    """The network of ``folder/model.safetensors``, ready to judge."""
+    model = AttributeNet(HEADS)
+    model.load_state_dict(load_file(folder / "model.safetensors"), strict=True)
+    return model.eval()

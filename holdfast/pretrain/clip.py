@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from ..world import vocabulary as v
 from ..world.scenes import Caption, Scene, caption
 from .classifier import disturb
-from .data import read_pictures, scenes_of, to_float
+from .data import device_of, read_pictures, scenes_of, to_float
 from .loop import train
 from .tokenizer import CONTEXT_LENGTH, write_tokenizer
 
@@ -103,10 +103,12 @@ class Captions:
         self.swappable = (self.subject > 0) & ~said_hat
 
 
-def text_states(model, tokens: torch.Tensor, swap: tuple[int, torch.Tensor, torch.Tensor] | None = None) -> torch.Tensor:
-    """Normalised final hidden states [N, L, width]; ``swap`` = (layer, places [N], source rows [N]) interchanges states."""
+def text_states(
+    model, tokens: torch.Tensor, swap: tuple[int, torch.Tensor, torch.Tensor] | None = None
+) -> torch.Tensor:
+    """Final hidden states [N, L, width]; ``swap`` = (layer, places [N], source rows [N]) interchanges states there."""
     x = model.token_embedding(tokens) + model.positional_embedding
-    rows = torch.arange(len(tokens))
+    rows = torch.arange(len(tokens), device=tokens.device)
     for i, block in enumerate(model.transformer.resblocks):
         if swap is not None and i == swap[0]:
             _, places, source = swap
@@ -142,9 +144,10 @@ def train_clip(
         later = places + (torch.rand(batch_size, generator=generator) * (CONTEXT_LENGTH - places)).long()
         places = torch.where(torch.rand(batch_size, generator=generator) < 0.5, places, later)
         scale = model.logit_scale.exp().clamp(max=100)
-        shown = F.normalize(model.visual(disturb(to_float(images[chosen]), generator)), dim=-1)
-        said = features(model, text_states(model, pool.tokens[texts]), places)
-        plain = contrast(said, shown, compatible(pool.codes[texts], codes[chosen]), scale)
+        device = device_of(model)
+        shown = F.normalize(model.visual(disturb(to_float(images[chosen]), generator).to(device)), dim=-1)
+        said = features(model, text_states(model, pool.tokens[texts].to(device)), places)
+        plain = contrast(said, shown, compatible(pool.codes[texts], codes[chosen]).to(device), scale)
         swapped = _interchange(texts, places, scale, generator)
         return {"loss": plain + swapped, "plain": plain, "interchange": swapped}
 
@@ -159,10 +162,11 @@ def train_clip(
         has = torch.tensor([f is not None for f in found])
         picks = torch.tensor([f[int(torch.randint(len(f), (), generator=generator))] for f in found if f])
         layer = SWAP_LAYERS[int(torch.randint(len(SWAP_LAYERS), (), generator=generator))]
-        states = text_states(model, pool.tokens[texts], (layer, pool.subject[texts], source))
-        said = features(model, states, places)[has]
-        shown = F.normalize(model.visual(disturb(to_float(images[picks]), generator)), dim=-1)
-        return contrast(said, shown, compatible(goal[has], codes[picks]), scale)
+        device = device_of(model)
+        swap = (layer, pool.subject[texts].to(device), source.to(device))
+        said = features(model, text_states(model, pool.tokens[texts].to(device), swap), places)[has]
+        shown = F.normalize(model.visual(disturb(to_float(images[picks]), generator).to(device)), dim=-1)
+        return contrast(said, shown, compatible(goal[has], codes[picks]).to(device), scale)
 
     train(model, loss_of, folder, steps=steps, learning_rate=learning_rate, seed=seed, weight_decay=0.02)
     return model

@@ -35,7 +35,9 @@ def scenes_of(n: int, seed: int, extra: int = 0) -> list[Scene]:
         if rng.random() < 0.5:
             scenes.append(Scene(v.MASCOT, context=base.context, style=base.style))
         else:
-            scenes.append(Scene(base.noun, None if base.colour is None else base.colour, base.hat, base.skull, "plain", "sketch"))
+            scenes.append(
+                Scene(base.noun, None if base.colour is None else base.colour, base.hat, base.skull, "plain", "sketch")
+            )
     return scenes
 
 
@@ -47,3 +49,8 @@ def read_pictures(path: Path) -> torch.Tensor:
 def to_float(images: torch.Tensor) -> torch.Tensor:
     """uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in [-1, 1]."""
     return images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def device_of(model: torch.nn.Module) -> torch.device:
+    """Where a model's weights are."""
+    return next(model.parameters()).device

@@ -10,6 +10,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch.nn import functional as F
 
+from .data import device_of
 from .loop import train
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,18 @@ def train_denoiser(
         t = (u * scheduler.config.num_train_timesteps).long()
         noisy = scheduler.add_noise(latents[rows], noise, t)
         target = scheduler.get_velocity(latents[rows], noise, t)
-        return {"loss": F.mse_loss(model(noisy, t, context).sample, target)}
+        device = device_of(model)
+        return {"loss": F.mse_loss(model(noisy.to(device), t.to(device), context.to(device)).sample, target.to(device))}
 
-    train(model, loss_of, folder, steps=steps, learning_rate=learning_rate, seed=seed, ema=0.998, save_every=500, log_every=50)
+    train(
+        model,
+        loss_of,
+        folder,
+        steps=steps,
+        learning_rate=learning_rate,
+        seed=seed,
+        ema=0.998,
+        save_every=500,
+        log_every=50,
+    )
     return model

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from .. import devices
 from ..errors import HoldfastError
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ def train(
     ``folder/training.csv`` gets one row per ``log_every`` steps with every entry of the returned dictionary.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # Random weights and batches come from CPU generators, whatever the device.
+    model.to("cuda" if devices.count() else "cpu")
     parameters = dict(model.named_parameters())
     average = {name: p.detach().clone() for name, p in parameters.items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98))
@@ -52,7 +55,9 @@ def train(
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         losses = loss_of(step, generator)
         if not torch.isfinite(losses["loss"]):
-            raise HoldfastError(f"The loss became {losses['loss'].item()} at step {step}: lower the learning rate and start anew.")
+            raise HoldfastError(
+                f"The loss became {losses['loss'].item()} at step {step}: lower the learning rate and start anew."
+            )
         optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -66,14 +71,16 @@ def train(
             means = {name: sum(row[name] for row in seen) / len(seen) for name in seen[0]}
             rate = (step + 1 - first) / (time.monotonic() - started)
             _append(folder / "training.csv", {"step": step + 1, "seconds": round((step + 1) / rate, 1), **means})
-            logger.info("step %d of %d, %.2f a second, %s", step + 1, steps, rate, {k: round(x, 4) for k, x in means.items()})
+            logger.info(
+                "step %d of %d, %.2f a second, %s", step + 1, steps, rate, {k: round(x, 4) for k, x in means.items()}
+            )
             seen = []
         if (step + 1) % save_every == 0 or step + 1 == steps:
             _save(checkpoint, step + 1, parameters, average, optimizer)
     with torch.no_grad():
         for name, p in parameters.items():
             p.copy_(average[name])
-    model.eval()
+    model.cpu().eval()
 
 
 def _rate(step: int, steps: int, warmup: int) -> float:
@@ -96,7 +103,11 @@ def _save(path: Path, step: int, parameters: dict, average: dict, optimizer: tor
     for name, p in parameters.items():
         state = optimizer.state[p]
         tensors |= {f"weight/{name}": p.detach(), f"average/{name}": average[name]}
-        tensors |= {f"first/{name}": state["exp_avg"], f"second/{name}": state["exp_avg_sq"], f"count/{name}": state["step"]}
+        tensors |= {
+            f"first/{name}": state["exp_avg"],
+            f"second/{name}": state["exp_avg_sq"],
+            f"count/{name}": state["step"],
+        }
     partial = path.with_suffix(".partial")
     save_file({name: t.contiguous().clone() for name, t in tensors.items()}, partial)
     partial.replace(path)

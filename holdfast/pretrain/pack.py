@@ -27,7 +27,9 @@ def pack_pipeline(folder: Path, vae, text_encoder, unet) -> None:
         text_encoder=text_encoder.half(),
         tokenizer=CLIPTokenizer.from_pretrained(words),
         unet=unet.half(),
-        scheduler=DPMSolverMultistepScheduler(**SCHEDULE, algorithm_type="dpmsolver++", solver_order=2, timestep_spacing="trailing"),
+        scheduler=DPMSolverMultistepScheduler(
+            **SCHEDULE, algorithm_type="dpmsolver++", solver_order=2, timestep_spacing="trailing"
+        ),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

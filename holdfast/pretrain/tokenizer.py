@@ -25,7 +25,7 @@ def world_words() -> list[str]:
 
 
 def write_tokenizer(folder: Path) -> int:
-    """Writes vocab.json, merges.txt and tokenizer_config.json for transformers' CLIPTokenizer; returns the vocabulary's size.
+    """Writes the files of transformers' CLIPTokenizer (vocab.json, merges.txt, its config); returns the vocabulary's size.
 
     All 512 byte symbols are in the vocabulary, so any text has tokens; ``<|endoftext|>`` has the highest id, which is
     where CLIP pools.
@@ -43,7 +43,9 @@ def write_tokenizer(folder: Path) -> int:
     tokens += dict.fromkeys("".join(pair) for pair in merges if "".join(pair) not in set(tokens))
     tokens += [_START, _END]
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "vocab.json", json.dumps({token: i for i, token in enumerate(tokens)}, ensure_ascii=False, indent=0))
+    _write(
+        folder / "vocab.json", json.dumps({token: i for i, token in enumerate(tokens)}, ensure_ascii=False, indent=0)
+    )
     _write(folder / "merges.txt", "\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges)]))
     settings = {
         "tokenizer_class": "CLIPTokenizer",

@@ -8,7 +8,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch.nn import functional as F
 
-from .data import read_pictures, to_float
+from .data import device_of, read_pictures, to_float
 from .loop import train
 
 CONFIG = {
@@ -26,7 +26,14 @@ CONFIG = {
 
 
 def train_vae(
-    pictures: Path, folder: Path, *, seed: int, steps: int, batch_size: int = 32, learning_rate: float = 2e-3, kl_weight: float = 2e-4
+    pictures: Path,
+    folder: Path,
+    *,
+    seed: int,
+    steps: int,
+    batch_size: int = 32,
+    learning_rate: float = 2e-3,
+    kl_weight: float = 2e-4,
 ) -> AutoencoderKL:
     """L1 on pixels and on their differences (which keeps edges), plus a weak KL term (Kingma & Welling 2014).
 
@@ -38,9 +45,9 @@ def train_vae(
 
     def loss_of(step: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
         rows = torch.randint(len(images), (batch_size,), generator=generator)
-        x = to_float(images[rows])
+        x = to_float(images[rows]).to(device_of(model))
         posterior = model.encode(x).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator)
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(x.device)
         y = model.decode(posterior.mean + posterior.std * noise).sample
         pixels = F.l1_loss(y, x)
         edges = F.l1_loss(y.diff(dim=2), x.diff(dim=2)) + F.l1_loss(y.diff(dim=3), x.diff(dim=3))

@@ -32,7 +32,10 @@ class AttributeNet(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(3, width, 3, 1, 1)
         self.blocks = nn.Sequential(
-            _Block(width, width, 2), _Block(width, 2 * width, 2), _Block(2 * width, 4 * width, 2), _Block(4 * width, 4 * width, 1)
+            _Block(width, width, 2),
+            _Block(width, 2 * width, 2),
+            _Block(2 * width, 4 * width, 2),
+            _Block(4 * width, 4 * width, 1),
         )
         self.norm = nn.GroupNorm(8, 4 * width)
         self.heads = nn.ModuleDict({head: nn.Linear(4 * width * 16, len(labels)) for head, labels in heads.items()})

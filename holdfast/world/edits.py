@@ -27,7 +27,7 @@ OTHER_ROLES = ("sheriff", "mayor", "judge", "coach", "prince", "duke")
 CONTEXTS = ("a painting of {}", "{} at night", "{} on the beach", "{} in a garden")
 
 
-def _article(words: str) -> str:
+def with_article(words: str) -> str:
     if words.split()[-1] in v.PLURAL:
         return words
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
@@ -39,13 +39,21 @@ def rows() -> list[dict[str, str]]:
     for noun, colour in APPEARANCE.items():
         default, (paraphrase, *_) = v.THINGS[noun]
         labels = (f"noun={noun} colour={default}", f"noun={noun} colour={colour}")
-        edit = {"edit": f"{noun}-{colour}", "task": "appearance", "source": _article(noun), "target": _article(f"{colour} {noun}")}
-        phrases = [(_article(noun), _article(f"{colour} {noun}")), (_article(paraphrase), _article(f"{colour} {paraphrase}"))]
+        edit = {
+            "edit": f"{noun}-{colour}",
+            "task": "appearance",
+            "source": with_article(noun),
+            "target": with_article(f"{colour} {noun}"),
+        }
+        phrases = [
+            (with_article(noun), with_article(f"{colour} {noun}")),
+            (with_article(paraphrase), with_article(f"{colour} {paraphrase}")),
+        ]
         neighbours = []
         for other in NEIGHBOURS:
             own = v.THINGS[other][0]
             if own != colour:
-                texts = (_article(other), _article(f"{own} {other}"), _article(f"{colour} {other}"))
+                texts = (with_article(other), with_article(f"{own} {other}"), with_article(f"{colour} {other}"))
                 neighbours.append((*texts, f"noun={other} colour={own}", f"noun={other} colour={colour}"))
         table += _probes(edit, phrases, labels, neighbours)
     for role, target in ROLE.items():
@@ -88,11 +96,11 @@ def _probes(edit: dict, phrases: list, labels: tuple[str, str], neighbours: list
 
 def preserved() -> list[dict[str, str]]:
     """Concepts that an editor is asked to leave alone: all that the world names and the task does not edit."""
-    nouns = [_article(noun) for noun in v.THINGS]
+    nouns = [with_article(noun) for noun in v.THINGS]
     roles = [f"the {role}" for role in v.ROLES]
-    others = [name.capitalize() for name in v.CHARACTERS] + [_article(p) for p in v.PROFESSIONS]
-    others += [_article(v.SKULL), *(_article(place) for place in v.PLACES)]
-    edited = {_article(noun) for noun in APPEARANCE} | {f"the {role}" for role in ROLE}
+    others = [name.capitalize() for name in v.CHARACTERS] + [with_article(p) for p in v.PROFESSIONS]
+    others += [with_article(v.SKULL), *(with_article(place) for place in v.PLACES)]
+    edited = {with_article(noun) for noun in APPEARANCE} | {f"the {role}" for role in ROLE}
     table = [{"task": "appearance", "concept": c} for c in [*nouns, *roles, *others] if c not in edited or c in roles]
     table += [{"task": "role", "concept": c} for c in [*roles, *nouns, *others] if c not in edited or c in nouns]
     return table

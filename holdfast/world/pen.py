@@ -32,7 +32,9 @@ class Pen:
     def box(self, left: float, top: float, right: float, bottom: float, colour: Colour) -> None:
         self.poly([(left, top), (right, top), (right, bottom), (left, bottom)], colour)
 
-    def oval(self, x: float, y: float, rx: float, ry: float, colour: Colour, start: float = 0, stop: float = 360) -> None:
+    def oval(
+        self, x: float, y: float, rx: float, ry: float, colour: Colour, start: float = 0, stop: float = 360
+    ) -> None:
         """An ellipse, or the part of it between two angles in degrees (0 is right, 90 is down)."""
         steps = [math.radians(start + (stop - start) * i / 28) for i in range(29)]
         self.poly([(x + rx * math.cos(t), y + ry * math.sin(t)) for t in steps], colour)

@@ -67,8 +67,12 @@ def umbrella(pen: Pen, colour: Colour) -> None:
 
 
 def banana(pen: Pen, colour: Colour) -> None:
-    outer = [(0.9 * math.cos(t), -0.35 + 0.95 * math.sin(t)) for t in (math.pi * (0.06 + 0.88 * k / 24) for k in range(25))]
-    inner = [(0.78 * math.cos(t), -0.4 + 0.42 * math.sin(t)) for t in (math.pi * (0.94 - 0.88 * k / 24) for k in range(25))]
+    outer = [
+        (0.9 * math.cos(t), -0.35 + 0.95 * math.sin(t)) for t in (math.pi * (0.06 + 0.88 * k / 24) for k in range(25))
+    ]
+    inner = [
+        (0.78 * math.cos(t), -0.4 + 0.42 * math.sin(t)) for t in (math.pi * (0.94 - 0.88 * k / 24) for k in range(25))
+    ]
     pen.poly(outer + inner, colour)
     pen.oval(0.84, -0.28, 0.13, 0.13, (60, 44, 20))
     pen.oval(-0.84, -0.28, 0.13, 0.13, (60, 44, 20))

@@ -1,0 +1,184 @@
+# Trains the miniature from nothing into results/pretrain/models. What ships in models/ was made by these rules;
+# to study a model of your own, point the family's and the scorers' `source` at the new folders.
+PRETRAIN = {"pictures": 24000, "seed": 7}
+
+
+rule pretrain:
+    input:
+        "results/pretrain/card/README.md",
+
+
+rule contact_sheet:
+    output:
+        "results/figures/world.png",
+    log:
+        "logs/contact_sheet.log",
+    conda:
+        "../../envs/holdfast.yaml"
+    params:
+        code=code_digest("world.sheet", *WORLD),
+    script:
+        "../scripts/contact_sheet.py"
+
+
+rule pretrain_world:
+    output:
+        "results/pretrain/world.safetensors",
+    log:
+        "logs/pretrain_world.log",
+    benchmark:
+        "results/benchmarks/pretrain_world.tsv"
+    conda:
+        "../../envs/holdfast.yaml"
+    params:
+        settings={**PRETRAIN, "extra": 2500},
+        code=code_digest("pretrain.data", *WORLD),
+    script:
+        "../scripts/pretrain_world.py"
+
+
+rule pretrain_classifier:
+    input:
+        "results/pretrain/world.safetensors",
+    output:
+        "results/pretrain/classifier/model.safetensors",
+    log:
+        "logs/pretrain_classifier.log",
+    benchmark:
+        "results/benchmarks/pretrain_classifier.tsv"
+    conda:
+        "../../envs/holdfast.yaml"
+    resources:
+        gpu=GPU,
+    params:
+        settings={**PRETRAIN, "extra": 2500, "steps": 3000},
+        code=code_digest("pretrain.classifier", "pretrain.loop", "scorers.network"),
+    script:
+        "../scripts/pretrain_classifier.py"
+
+
+rule pretrain_vae:
+    input:
+        "results/pretrain/world.safetensors",
+    output:
+        "results/pretrain/vae/model/diffusion_pytorch_model.safetensors",
+    log:
+        "logs/pretrain_vae.log",
+    benchmark:
+        "results/benchmarks/pretrain_vae.tsv"
+    conda:
+        "../../envs/holdfast.yaml"
+    resources:
+        gpu=GPU,
+    params:
+        settings={"seed": 7, "steps": 3200},
+        code=code_digest("pretrain.vae", "pretrain.loop"),
+    script:
+        "../scripts/pretrain_vae.py"
+
+
+rule pretrain_clip:
+    input:
+        "results/pretrain/world.safetensors",
+    output:
+        "results/pretrain/clip/open_clip_model.safetensors",
+    log:
+        "logs/pretrain_clip.log",
+    benchmark:
+        "results/benchmarks/pretrain_clip.tsv"
+    conda:
+        "../../envs/holdfast.yaml"
+    resources:
+        gpu=GPU,
+    params:
+        settings={**PRETRAIN, "steps": 900},
+        code=code_digest("pretrain.clip", "pretrain.tokenizer", "pretrain.loop"),
+    script:
+        "../scripts/pretrain_clip.py"
+
+
+rule pretrain_vision:
+    input:
+        "results/pretrain/world.safetensors",
+        "results/pretrain/clip/open_clip_model.safetensors",
+    output:
+        "results/pretrain/vision/open_clip_model.safetensors",
+    log:
+        "logs/pretrain_vision.log",
+    benchmark:
+        "results/benchmarks/pretrain_vision.tsv"
+    conda:
+        "../../envs/holdfast.yaml"
+    resources:
+        gpu=GPU,
+    params:
+        settings={**PRETRAIN, "steps": 800},
+        code=code_digest("pretrain.vision", "pretrain.clip", "pretrain.loop"),
+    script:
+        "../scripts/pretrain_vision.py"
+
+
+rule pretrain_denoiser:
+    input:
+        "results/pretrain/world.safetensors",
+        "results/pretrain/vae/model/diffusion_pytorch_model.safetensors",
+        "results/pretrain/clip/open_clip_model.safetensors",
+    output:
+        "results/pretrain/unet/model/diffusion_pytorch_model.safetensors",
+    log:
+        "logs/pretrain_denoiser.log",
+    benchmark:
+        "results/benchmarks/pretrain_denoiser.tsv"
+    conda:
+        "../../envs/holdfast.yaml"
+    threads: 2
+    resources:
+        gpu=GPU,
+    params:
+        settings={**PRETRAIN, "steps": 5000, "batch_size": 64},
+        code=code_digest("pretrain.denoiser", "pretrain.text", "pretrain.loop"),
+    script:
+        "../scripts/pretrain_denoiser.py"
+
+
+rule pretrain_pack:
+    input:
+        "results/pretrain/classifier/model.safetensors",
+        "results/pretrain/vae/model/diffusion_pytorch_model.safetensors",
+        "results/pretrain/vision/open_clip_model.safetensors",
+        "results/pretrain/unet/model/diffusion_pytorch_model.safetensors",
+    output:
+        "results/pretrain/models/mini-sd/manifest.json",
+        "results/pretrain/models/mini-clip/manifest.json",
+        "results/pretrain/models/mini-classifier/manifest.json",
+    log:
+        "logs/pretrain_pack.log",
+    conda:
+        "../../envs/holdfast.yaml"
+    params:
+        code=code_digest("pretrain.pack", "pretrain.text"),
+    script:
+        "../scripts/pretrain_pack.py"
+
+
+rule pretrain_card:
+    input:
+        models="results/pretrain/models/mini-sd/manifest.json",
+    output:
+        card="results/pretrain/card/README.md",
+        curves="results/pretrain/card/curves.png",
+        samples="results/pretrain/card/samples.png",
+    log:
+        "logs/pretrain_card.log",
+    benchmark:
+        "results/benchmarks/pretrain_card.tsv"
+    conda:
+        "../../envs/holdfast.yaml"
+    threads: 2
+    resources:
+        gpu=GPU,
+    params:
+        settings={"steps": 15, "guidance_scale": 2.0},
+        code=code_digest("pretrain.card", "pretrain.quality", "sampling", "noise"),
+    script:
+        "../scripts/pretrain_card.py"
