@@ -31,7 +31,7 @@ study: $(STAMP)
 	@$(SNAKEMAKE) --cores $(CORES) --resources gpu=$(if $(filter-out 0,$(DEVICES)),$(DEVICES),1) --quiet rules
 	@test $(FOLDER)/reports/study.zip -nt $(FOLDER)/reports/study.html \
 		|| $(SNAKEMAKE) --report reports/study.zip --quiet
-	@$(PYTHON) workflow/scripts/headline.py $(FOLDER)
+	@$(PYTHON) -m holdfast.report.headline $(FOLDER)
 
 test: lint
 	$(PYTHON) -m pytest

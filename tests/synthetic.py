@@ -96,7 +96,7 @@ def scores(identity, seeds=8, hostile=False):
 
 
 def write_study(root, seeds=8, hostile=False):
-    """Write the score and benchmark files under `root`. Returns {score file: identity}, {benchmark file: (rule, job)}."""
+    """Write score and benchmark files under `root`: {score file: identity}, {benchmark file: (rule, job)}."""
     files, benchmarks = {}, {}
     for number, identity in enumerate(STATES):
         path = root / "results/scores" / FAMILY / identity["lineage"] / "edits-0.parquet"

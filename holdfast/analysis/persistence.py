@@ -65,7 +65,7 @@ def pictures(scores):
 
 
 def paired(frame):
-    """Join the four arms: per cell, (cell's key, frame with columns `{measure}:{arm}`), same noise and same training seed."""
+    """Yield (cell, its pictures with columns `{measure}:{arm}` of the four arms), same noise and same training seed."""
     scored = [c for c in frame.columns if c not in (*STATE, *PICTURE, "lineage", "role", "prompt", "train_seed")]
 
     def arm(name, rows):
@@ -88,7 +88,7 @@ def paired(frame):
             if len(joined) != len(final):
                 raise HoldfastError(
                     f"{len(final) - len(joined)} of {len(final)} pictures of {describe(cell)} have no partner with the "
-                    f"same noise in the arm {name!r}: the score files come from different settings; run the study again."
+                    f"same noise in the arm {name!r}: the scores come from different settings; run the study again."
                 )
         yield cell, joined
 

@@ -22,7 +22,7 @@ def totals(values, draws, seed):
     """Draw the sums over all pictures of what `values` holds per edit and seed.
 
     values: float [edits, seeds, quantities], sums over the pictures of one edit and seed. An edit that lacks a seed
-    has NaN there. draws: number of bootstrap draws. seed: of the generator; the same seed and shape give the same draws.
+    has NaN there. draws: number of bootstrap draws. seed: of the generator; same seed and shape, same draws.
     Returns float64 [draws, quantities].
     """
     values = np.asarray(values, dtype=np.float64)

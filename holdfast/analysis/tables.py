@@ -94,7 +94,7 @@ def read_csv(path):
 def identify(family, path, relations):
     """Identity of a state from its lineage: the columns that `collect` adds.
 
-    relations: corpus -> its relation to the edits. Of several edit or tune steps the last names the editor and the tuning.
+    relations: corpus -> its relation to the edits. Of several edit or tune steps the last counts.
     """
     steps = lineage.parse(path)
     state = {"family": family, "lineage": path, "arm": lineage.arm(path), "train_seed": NO_SEED}

@@ -77,7 +77,6 @@ def lede(found):
         counts = Counter(cell["verdict"] for cell in found)
         parts = [f"in {counts[name]} the edits {VERDICTS[name]}" for name in VERDICTS if counts[name]]
         return f"Of {len(found)} cells: {words.listing(parts)}."
-    several = len({(c["family"], c["editor"], c["tuning"]) for c in found}) > 1
     sentences = []
     for cell in found:
         interval = words.between(cell["low"], cell["high"])

@@ -90,7 +90,7 @@ def _figure(name, text):
 
 
 def _by_edit(edits):
-    """Rows of the edit-by-edit table at the last step: means over the training seeds, efficacy and generality side by side."""
+    """Rows of the edit-by-edit table at the last step: means over the training seeds."""
     arms = ["base", "edited", "tuned", "edited_tuned"]
     mine = last_step(edits[edits["measure"].isin(["efficacy", "generality"])]) if len(edits) else edits
     keys = ["family", "task", "editor", "tuner", "site", "corpus", "tuning_step", "edit"]

@@ -32,7 +32,7 @@ COLUMNS = [
 
 
 def choose(edits):
-    """The probes worth showing: of the first edits of every task the first probe of each role. Returns {probe id: (edit, probe)}."""
+    """The first probe of each role of the first edits of every task. Returns {probe id: (edit, probe)}."""
     chosen, count = {}, {}
     for edit in edits:
         count[edit.task] = count.get(edit.task, 0) + 1
@@ -105,7 +105,7 @@ def with_outcomes(table, scores):
 
 
 def webp(image):
-    """A uint8 [H, W, 3] array as WebP bytes: lossless where it is small, else at most SIDE pixels wide at quality 85."""
+    """A uint8 [H, W, 3] array as WebP bytes: lossless where small, else at most SIDE pixels wide at quality 85."""
     from PIL import Image
 
     picture, buffer = Image.fromarray(image), io.BytesIO()

@@ -26,6 +26,9 @@ def persistence(table, edits, svg, png):
 
     table: persistence.csv, edits: edits.csv as frames.
     """
+    if table.empty:
+        _nothing(svg, png)
+        return
     table, edits = last_step(table), last_step(edits)
     cells = [(key, part.set_index("measure")) for key, part in table.groupby(CELL, sort=False)]
     height = sum(0.42 + 0.4 * len(ROLES) for _ in cells) + 0.95
@@ -59,8 +62,9 @@ def persistence(table, edits, svg, png):
                     found = part.loc[role]
                     text = words.percent(found["persistence"])
                     axes.text(1.03, y - 0.12, text, transform=axes.get_yaxis_transform(), weight="bold", va="center")
-                    axes.text(1.03, y + 0.19, words.between(found["ci_low"], found["ci_high"]), va="center", fontsize=7.5,
-                              color=style.MUTED, transform=axes.get_yaxis_transform())  # fmt: skip
+                    text = words.between(found["ci_low"], found["ci_high"])
+                    at = axes.get_yaxis_transform()
+                    axes.text(1.03, y + 0.19, text, transform=at, va="center", fontsize=7.5, color=style.MUTED)
                 ticks.append(y)
                 labels.append(role)
                 y += 0.95
@@ -76,6 +80,13 @@ def persistence(table, edits, svg, png):
         if table["measure"].str.startswith("classified").any():
             handles.insert(1, _key("s", style.SERIES[1], "classifier", hollow=True))
         drawn.legend(handles=handles, loc="lower center", ncols=3, bbox_to_anchor=(0.5, 0), borderaxespad=0.1)
+        style.save(drawn, svg, png)
+
+
+def _nothing(svg, png):
+    """Draw that there is nothing to draw: a study without tunings has no cell, and still a report."""
+    with style.figure(style.WIDTH, 0.8) as drawn:
+        drawn.text(0.5, 0.5, "This study has no cell with both an edit and a tuning.", ha="center", color=style.MUTED)
         style.save(drawn, svg, png)
 
 
@@ -98,8 +109,14 @@ def _key(marker, colour, label, hollow=False, line=""):
 
 
 def steps(table, edits, svg, png):
-    """Persistence over tuning steps: one panel per task and editor, efficacy and generality with intervals, thin lines per edit."""
+    """Persistence over tuning steps: a panel per task and editor, the two measures, a thin line per edit.
+
+    table: persistence.csv, edits: edits.csv as frames.
+    """
     table = table[table["measure"].isin(ROLES)]
+    if table.empty:
+        _nothing(svg, png)
+        return
     panels = list(table.groupby(["family", "task", "editor"], sort=False))
     tunings = list(dict.fromkeys(words.tuning(row) for _, row in table.iterrows()))
     colours = {name: style.SERIES[n % len(style.SERIES)] for n, name in enumerate(tunings)}

@@ -14,11 +14,11 @@ WIDTH = 5.0
 SETTINGS = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 8.5,
-    "axes.titlesize": 9,
+    "font.size": 9,
+    "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.labelsize": 8.5,
+    "axes.labelsize": 9,
     "axes.labelcolor": MUTED,
     "axes.edgecolor": LINE,
     "axes.spines.top": False,
@@ -35,7 +35,7 @@ SETTINGS = {
     "xtick.major.size": 0,
     "ytick.major.size": 0,
     "legend.frameon": False,
-    "legend.fontsize": 8.5,
+    "legend.fontsize": 9,
     "figure.facecolor": PAPER,
     "savefig.facecolor": PAPER,
     "svg.fonttype": "none",  # text stays text: it can be selected, searched and read aloud

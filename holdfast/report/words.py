@@ -1,4 +1,4 @@
-"""How the report says things: names of arms, measures and cells, shares as per cent. No figure or page invents its own."""
+"""How the report says things: names of arms and measures, shares as per cent. No figure or page invents its own."""
 
 import math
 

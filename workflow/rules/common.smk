@@ -125,6 +125,22 @@ def sample_files():
     return [paths.samples(*cell) for cell in CELLS]
 
 
+def family_samples(wildcards):
+    """Every samples file of a family."""
+    return [paths.samples(*cell) for cell in CELLS if cell.family == wildcards.family]
+
+
+def study_files():
+    """What the default target asks for: both pages' content, the tables and every figure."""
+    figures = ["persistence", "steps", "outcomes", "specificity", *(f"grids-{name}" for name in STUDY.config["families"])]
+    return [
+        "reports/study.html",
+        "results/tables/headline.txt",
+        *(f"results/tables/{name}" for name in ("scores.parquet", "persistence.csv", "edits.csv", "rates.csv", "costs.csv")),
+        *(f"results/figures/{name}.{kind}" for name in figures for kind in ("svg", "png")),
+    ]
+
+
 def download_files():
     """Everything that comes from outside the study, for a machine that will lose its network."""
     return [

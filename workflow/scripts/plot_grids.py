@@ -1,0 +1,17 @@
+"""Decode the pictures that the report shows, and draw their grid."""
+
+from holdfast.jobs.plot import grids
+
+grids(
+    model=snakemake.input.model,
+    kind=snakemake.params.kind,
+    samples=list(snakemake.input.samples),
+    folder="results/samples",
+    edits=snakemake.input.edits,
+    scores=snakemake.input.scores,
+    relations=snakemake.params.relations,
+    pictures=snakemake.output.pictures,
+    outputs=(snakemake.output.grid, snakemake.output.png),
+    log=snakemake.log[0],
+    threads=snakemake.threads,
+)
