@@ -56,7 +56,8 @@ def run(model_dir, edits_path, repeats, pictures):
             "",
             f"{pictures} pictures of {len(set(prompts))} prompts of the study on `{model_dir}`, {STEPS} steps, "
             f"guidance {GUIDANCE_SCALE:g}, the same noise; text encoding included, decoding not. Pictures per "
-            f"second, median of {repeats} interleaved rounds (least-most), and the largest difference of any latent from the first row.",
+            f"second, median of {repeats} interleaved rounds (least-most), and the largest difference of any "
+            "latent from the first row.",
             "",
             "| way | pictures/s | times the first | max abs difference |",
             "|---|---|---|---|",

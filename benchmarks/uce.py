@@ -41,9 +41,9 @@ def run(counts, repeats):
             f"Equation 7 on the {len(SHAPES)} key and value projections of Stable Diffusion 1.4 (768 -> 320, 640, "
             "1280; random weights, and concept states of CLIP's scale), n edited + n preserved concepts, last tokens, "
             "lamb 0.5. `loop` is the published way: for each projection, a sum over concepts and a float32 inverse. "
-            "`low rank` is `holdfast.editors.uce.solve`, its factors applied to every projection. Wall seconds, median of "
-            f"{repeats} interleaved rounds (least-most). Errors against equation 7 solved in float64, the worst "
-            "projection: of the new weight W', and of the change W' - W.",
+            "`low rank` is `holdfast.editors.uce.solve`, its factors applied to every projection. Wall seconds, "
+            f"median of {repeats} interleaved rounds (least-most). Errors against equation 7 solved in float64, the "
+            "worst projection: of the new weight W', and of the change W' - W.",
             "",
             "| concepts | loop, s | low rank, s | times faster | error of W': loop | low rank | error of W' - W: loop "
             "| low rank |",

@@ -67,7 +67,7 @@ class State:
         chosen = [
             _select(path, *self._files[path], variant, tuning_step if path == files[-1] else None) for path in files
         ]
-        if tuning_step and not (files and self._files[files[-1]][1].get("snapshots")):
+        if tuning_step and not (files and self._files[files[-1]][1]["snapshots"]):
             raise HoldfastError(
                 f"Tuning step {tuning_step} was asked for, but the lineage does not end in a tune step; leave it out."
             )
@@ -75,7 +75,7 @@ class State:
         try:
             with torch.no_grad():
                 for path, modules in zip(files, chosen, strict=True):
-                    alpha = self._files[path][1].get("hyperparameters", {}).get("alpha")
+                    alpha = self._files[path][1]["hyperparameters"].get("alpha")
                     for module_path, parts in modules.items():
                         self._add(path, module_path, parts, alpha)
         except BaseException:
@@ -123,12 +123,12 @@ def save(
     *,
     step,
     method,
-    method_version,
-    hyperparameters,
-    family,
-    lineage,
     model_dir,
     parents=(),
+    method_version=None,
+    hyperparameters=None,
+    family=None,
+    lineage=None,
     seed=None,
     device="cpu",
 ):
@@ -139,9 +139,11 @@ def save(
             snapshots. Keys are `{module path}.{part}`.
         step: `edit` or `tune`.
         method, method_version, hyperparameters: what made it; alpha of LoRA is read from the hyperparameters.
-        family, lineage: where it belongs, `base` is not part of a longer lineage's name.
         model_dir: the base, with its manifest.json.
         parents: delta files of the lineage before this step, in order.
+        family, lineage: where it belongs in a study; by default the name of the model's folder, and the parents'
+            lineage followed by the method.
+        seed, device: of the method, and where it ran.
     """
     tensors, snapshots = {}, set()
     for variant, delta in variants.items():
@@ -151,13 +153,16 @@ def save(
                 tensors.update({f"{variant}/@{key}/{name}": tensor for name, tensor in value.items()})
             else:
                 tensors[f"{variant}/{key}"] = value
+    if lineage is None:
+        above = [artifacts.read_header(path)["lineage"] for path in list(parents)[-1:]]
+        lineage = "/".join([*above, method])
     header = {
         "kind": "delta",
         "step": step,
         "method": method,
         "method_version": method_version,
-        "hyperparameters": hyperparameters,
-        "family": family,
+        "hyperparameters": hyperparameters or {},
+        "family": family or Path(model_dir).name,
         "lineage": lineage,
         "base": base_identity(model_dir),
         "parents": parents_of(model_dir, parents),
