@@ -118,7 +118,7 @@ class Clip:
 
 
 def _checked(features):
-    """Features in float32 on the CPU; HoldfastError where some are not finite, which would silently count as `other`."""
+    """Features in float32 on the CPU; HoldfastError where some are NaN, which would silently count as `source`."""
     features = features.float().cpu()
     if not features.isfinite().all():
         raise HoldfastError(
