@@ -1,0 +1,190 @@
+"""Tables, persistence, rates and their intervals: against known truths and independent few lines."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from holdfast.analysis import costs, persistence, statistics, tables
+from holdfast.errors import HoldfastError
+from tests import synthetic
+
+BOOTSTRAP = {"draws": 500, "confidence": 0.95, "seed": 0}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """The long table of the synthetic study, read back from its Parquet file."""
+    root = tmp_path_factory.mktemp("study")
+    files, _ = synthetic.write_study(root)
+    tables.to_parquet(tables.collect(files), root / "scores.parquet")
+    return tables.read_parquet(root / "scores.parquet")
+
+
+@pytest.fixture(scope="module")
+def cells(study):
+    return persistence.tabulate(persistence.pictures(study), **BOOTSTRAP)
+
+
+def test_the_intervals_cover_the_truth_as_often_as_they_say():
+    """Persistence of few edits with unequal fates: R = 0.7 in truth, 95 % intervals of 400 simulated studies."""
+    generator = np.random.default_rng(1)
+    edits, seeds, pictures, hits, plain = 6, 8, 5, 0, 0
+    for _ in range(400):
+        left = generator.beta(3.5, 1.5, size=(edits, 1))  # an edit's own persistence; mean 0.7
+        n = np.full((edits, seeds), float(pictures))
+        base, tuned = np.zeros_like(n), np.zeros_like(n)
+        values = np.stack([n, base, n, tuned, generator.binomial(pictures, left, size=(edits, seeds))], axis=2)
+        drawn = statistics.totals(values, 400, seed=0)
+        ratio = (drawn[:, 4] - drawn[:, 3]) / (drawn[:, 2] - drawn[:, 1])
+        low, high = statistics.interval(ratio, edits, 0.95)
+        hits += low <= 0.7 <= high
+        narrow = np.quantile(ratio, [0.025, 0.975])
+        plain += narrow[0] <= 0.7 <= narrow[1]
+    assert 0.92 <= hits / 400 <= 0.99
+    assert plain / 400 < hits / 400 - 0.02, "the expanded percentiles should mend the plain ones' undercoverage"
+
+
+def test_draws_have_the_moments_of_the_nested_bootstrap():
+    """The bootstrap variance of a total against its closed form: between edits, plus within them."""
+    values = np.random.default_rng(0).normal(size=(5, 7, 1)) + np.arange(5)[:, None, None]
+    drawn = statistics.totals(values, 60_000, seed=3)[:, 0]
+    sums, within = values.sum(axis=1)[:, 0], values.var(axis=1)[:, 0]
+    assert drawn.mean() == pytest.approx(values.sum(), rel=0.01)
+    assert drawn.var() == pytest.approx(5 * sums.var() + 5 * (7 * within).mean(), rel=0.03)
+
+
+def test_missing_seeds_are_never_drawn_and_one_edit_has_no_interval():
+    values = np.full((2, 3, 1), np.nan)
+    values[0, :, 0], values[1, 1, 0] = 1.0, 5.0
+    drawn = statistics.totals(values, 200, seed=0)[:, 0]
+    assert set(drawn) == {6.0, 8.0, 10.0}  # two, one or no copy of the first edit (3 a copy), the other's 5 each
+    assert np.isnan(statistics.interval(drawn, 1, 0.95)).all()
+    with pytest.raises(HoldfastError, match="without pictures"):
+        statistics.totals(np.full((1, 2, 1), np.nan), 10, seed=0)
+
+
+def test_persistence_equals_an_independent_computation(study, cells):
+    """Cells recomputed from scores.parquet with a loop over dictionaries."""
+    recomputed = 0
+    for task, step, measure, role, name in (
+        ("appearance", 30, "efficacy", "efficacy", "efficacy"),
+        ("appearance", 300, "efficacy", "generality", "generality"),
+        ("appearance", 300, "target", "efficacy", "classified_efficacy"),
+        ("role", 100, "efficacy", "generality", "generality"),
+        ("role", 300, "target", "generality", "classified_generality"),
+    ):
+        rows = study[(study["task"] == task) & (study["measure"] == measure) & (study["role"] == role)]
+        means = {}
+        for arm in ("base", "edited", "tuned", "edited_tuned"):
+            mine = rows[(rows["arm"] == arm) & rows["tuning_step"].isin([0, step])]
+            means[arm] = sum(mine["value"]) / len(mine)
+        expected = (means["edited_tuned"] - means["tuned"]) / (means["edited"] - means["base"])
+        found = cells[(cells["task"] == task) & (cells["tuning_step"] == step) & (cells["measure"] == name)]
+        assert len(found) == 1
+        assert found["persistence"].item() == pytest.approx(expected, abs=1e-12)
+        assert found["ratio"].item() == pytest.approx(means["edited_tuned"] / means["edited"], abs=1e-12)
+        assert found["ci_low"].item() <= expected <= found["ci_high"].item()
+        assert found["n_images"].item() == 2 * 6 * 8 * (1 if role == "efficacy" else 5)
+        recomputed += 1
+    assert recomputed == 5
+
+
+def test_specificity_has_means_but_no_persistence(cells):
+    row = cells[(cells["measure"] == "specificity") & (cells["tuning_step"] == 300)].iloc[0]
+    assert row["edited"] > 0.9
+    assert np.isnan(row["persistence"])
+    assert np.isnan(row["drift"])
+
+
+def outcomes(edited_tuned):
+    """Scores of two edits, 4 seeds: the edit turns all source into target; `edited_tuned` is every picture's last fate."""
+    rows = []
+    shown = {"base": "source", "edited": "target", "tuned": "source", "edited_tuned": edited_tuned}
+    names = {"base": ("", ""), "edited": ("uce", ""), "tuned": ("", "lora"), "edited_tuned": ("uce", "lora")}
+    for arm, (editor, tuner) in names.items():
+        for edit in ("a", "b"):
+            for seed in range(4):
+                for outcome in ("target", "source", "other"):
+                    row = {**synthetic.state(editor, tuner, 0 if tuner else -1), "arm": arm, "task": "appearance"}
+                    row |= {"edit": edit, "probe": f"{edit}-e0", "role": "efficacy", "prompt": "p", "seed": seed}
+                    value = float(shown[arm] == outcome)
+                    row |= {"tuning_step": 10 if tuner else 0, "measure": outcome, "value": value}
+                    rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("fate", "reversal", "drift"), [("source", 1.0, 0.0), ("other", 0.0, 1.0), ("target", 0.0, 0.0)]
+)
+def test_reversal_and_drift_are_told_apart(fate, reversal, drift):
+    """Both lose the whole effect, and the persistence is the same: only the fates differ."""
+    row = persistence.tabulate(persistence.pictures(outcomes(fate)), **BOOTSTRAP).iloc[0]
+    assert row["persistence"] == (1.0 if fate == "target" else 0.0)
+    assert (row["held"], row["reversal"], row["drift"]) == (1 - reversal - drift, reversal, drift)
+
+
+def test_unpaired_pictures_are_an_error(study):
+    lost = study[~((study["arm"] == "tuned") & (study["probe"] == "rose-blue-g1"))]
+    with pytest.raises(HoldfastError, match="no partner with the same noise in the arm 'tuned'"):
+        persistence.tabulate(persistence.pictures(lost), **BOOTSTRAP)
+
+
+def test_rates_of_the_three_outcomes_make_one_whole(study):
+    rates = persistence.rates(persistence.pictures(study), **BOOTSTRAP)
+    whole = rates[rates["measure"].isin(["target", "source", "other"])]
+    keys = [*persistence.STATE, "role"]
+    assert np.allclose(whole.groupby(keys)["rate"].sum(), 1.0)
+    one = whole[(whole["arm"] == "base") & (whole["role"] == "generality") & (whole["measure"] == "source")]
+    one = one[one["task"] == "role"].iloc[0]
+    mine = study[(study["arm"] == "base") & (study["role"] == "generality") & (study["task"] == "role")]
+    assert one["rate"] == pytest.approx(mine.loc[mine["measure"] == "source", "value"].mean())
+    assert one["ci_low"] <= one["rate"] <= one["ci_high"]
+    assert (one["n_edits"], one["n_images"]) == (6, 240)
+
+
+def test_the_identity_of_a_state_comes_from_its_lineage():
+    found = tables.identify("mini-sd", "uce.3/lora-text_encoder.mascot.s2", {"mascot": "unrelated"})
+    assert found == {
+        "family": "mini-sd",
+        "lineage": "uce.3/lora-text_encoder.mascot.s2",
+        "arm": "edited_tuned",
+        "editor": "uce",
+        "tuner": "lora",
+        "site": "text_encoder",
+        "corpus": "mascot",
+        "relation": "unrelated",
+        "train_seed": 2,
+    }
+
+
+def test_tables_survive_their_files(tmp_path, cells):
+    cells.to_csv(tmp_path / "persistence.csv", index=False, float_format="%.6g")
+    again = tables.read_csv(tmp_path / "persistence.csv")
+    assert list(again.columns) == persistence.PERSISTENCE_COLUMNS
+    pd.testing.assert_frame_equal(again, cells, check_dtype=False, rtol=1e-4)
+
+
+def test_score_files_that_are_no_score_files(tmp_path):
+    bad = tmp_path / "edits-0.parquet"
+    bad.write_bytes(b"PAR1 no parquet")
+    with pytest.raises(HoldfastError, match="edits-0.parquet is not a readable score file"):
+        tables.collect({bad: synthetic.state()})
+    frame = synthetic.scores(synthetic.state(), seeds=1)
+    frame.drop(columns="probe").to_parquet(bad)
+    with pytest.raises(HoldfastError, match="lacks the columns probe"):
+        tables.collect({bad: synthetic.state()})
+    pd.concat([frame, frame]).to_parquet(bad)
+    with pytest.raises(HoldfastError, match="was measured twice"):
+        tables.collect({bad: synthetic.state()})
+    with pytest.raises(HoldfastError, match="no score file"):
+        tables.collect({})
+
+
+def test_costs_add_up(tmp_path):
+    _, benchmarks = synthetic.write_study(tmp_path, seeds=1)
+    table = costs.collect({**benchmarks, str(tmp_path / "none.tsv"): ("gone", "x")})
+    rule = costs.per_rule(table).set_index("rule").loc["sample_images"]
+    assert (rule["jobs"], rule["seconds"], rule["longest"]) == (6, sum(95.5 + n for n in range(6)), 100.5)
+    (tmp_path / "bad.tsv").write_text("nonsense\n")
+    with pytest.raises(HoldfastError, match="not a benchmark file"):
+        costs.collect({str(tmp_path / "bad.tsv"): ("rule", "job")})
