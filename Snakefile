@@ -21,6 +21,9 @@ localrules:
     download_model,
     download_scorer,
     draw_corpus,
+    plot_persistence,
+    plot_outcomes,
+    write_report,
 
 
 rule study:

@@ -23,3 +23,23 @@ def tiny_pipe(tiny_dir):
     from holdfast import families
 
     return families.load(tiny_dir)
+
+
+@pytest.fixture(scope="session")
+def models():
+    """Folder of the shipped models."""
+    from tests.workspace import ROOT
+
+    folder = ROOT / "models"
+    assert (folder / "mini-sd/manifest.json").exists(), "models/ is not whole: check the repository out again"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory, models):
+    """A workspace in which the smoke study was run to its end, with real jobs. Shared, so not to be changed."""
+    from tests.workspace import Workspace
+
+    workspace = Workspace(tmp_path_factory.mktemp("smoke"), models=models)
+    workspace.snakemake()
+    return workspace

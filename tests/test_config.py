@@ -5,10 +5,10 @@ import inspect
 
 import pytest
 import yaml
-from workspace import ROOT
 
 from holdfast.config import check, read
 from holdfast.errors import HoldfastError
+from tests.workspace import ROOT
 
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 

@@ -10,7 +10,8 @@ import sys
 import time
 
 import pytest
-from workspace import Workspace
+
+from tests.workspace import Workspace
 
 STUDY = "studies/smoke.yaml"
 METHODS = {"edit_model", "tune_model", "sample_images", "score_images"}

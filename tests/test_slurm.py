@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 import pytest
-from workspace import ROOT, Workspace
+
+from tests.workspace import ROOT, Workspace
 
 SBIN = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
 MISSING = [

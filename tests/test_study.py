@@ -3,12 +3,12 @@
 import ast
 
 import pytest
-from workspace import ROOT
 
 from holdfast import paths, plan, study
 from holdfast.config import check, read
 from holdfast.edits import Edit, Probe
 from holdfast.errors import HoldfastError
+from tests.workspace import ROOT
 
 FAMILY = "mini-sd"
 

@@ -7,7 +7,7 @@ from holdfast import devices, lineage, paths
 from holdfast.config import bound, check, read
 from holdfast.edits import read_edits, read_preserve
 from holdfast.errors import HoldfastError
-from holdfast.study import Study, code_digest
+from holdfast.study import WORLD, Study, code_digest
 
 
 @contextmanager
@@ -120,11 +120,6 @@ def score_files():
     return [paths.scores(*cell) for cell in CELLS]
 
 
-def sample_files():
-    """Every samples file of the study."""
-    return [paths.samples(*cell) for cell in CELLS]
-
-
 def family_samples(wildcards):
     """Every samples file of a family."""
     return [paths.samples(*cell) for cell in CELLS if cell.family == wildcards.family]
@@ -132,11 +127,20 @@ def family_samples(wildcards):
 
 def study_files():
     """What the default target asks for: both pages' content, the tables and every figure."""
-    figures = ["persistence", "steps", "outcomes", "specificity", *(f"grids-{name}" for name in STUDY.config["families"])]
+    figures = [
+        "persistence",
+        "steps",
+        "outcomes",
+        "specificity",
+        *(f"grids-{name}" for name in STUDY.config["families"]),
+    ]
     return [
         "reports/study.html",
         "results/tables/headline.txt",
-        *(f"results/tables/{name}" for name in ("scores.parquet", "persistence.csv", "edits.csv", "rates.csv", "costs.csv")),
+        *(
+            f"results/tables/{name}"
+            for name in ("scores.parquet", "persistence.csv", "edits.csv", "rates.csv", "costs.csv")
+        ),
         *(f"results/figures/{name}.{kind}" for name in figures for kind in ("svg", "png")),
     ]
 
