@@ -27,7 +27,7 @@ def save(path, tensors, header):
 
     Args:
         path: target; its folder is made where missing.
-        tensors: name -> Tensor, on any device, finite; copies are stored, so views and shared memory are allowed.
+        tensors: name -> Tensor, on any device, finite; views and tensors that share memory are allowed.
         header: name -> value that JSON can hold; `kind` is required. `format_version`, `digests` (xxh3-128 of dtype,
             shape and bytes of every tensor) and `header_digest` are added.
 
@@ -39,9 +39,13 @@ def save(path, tensors, header):
 
     if "kind" not in header:
         raise HoldfastError(f"{path}: an artifact's header needs a `kind`; add it to the header that is saved.")
-    stored = {}
+    stored, storages = {}, set()
     for name, tensor in tensors.items():
-        tensor = tensor.detach().to("cpu").contiguous().clone()
+        tensor = tensor.detach().to("cpu").contiguous()
+        # safetensors refuses two names on one storage; only then is a copy worth its memory.
+        if tensor.untyped_storage().data_ptr() in storages:
+            tensor = tensor.clone()
+        storages.add(tensor.untyped_storage().data_ptr())
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise HoldfastError(
                 f"{path}: tensor {name} has NaN or infinite values and was not saved; "

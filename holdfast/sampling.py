@@ -17,7 +17,7 @@ def sample(pipe, prompts, noise, steps, guidance_scale, batch_size, progress=Non
         steps: of the scheduler.
         guidance_scale: of classifier-free guidance; 1 skips the unconditional pass.
         batch_size: pictures at once.
-        progress: called with the number of pictures that are done, after each batch.
+        progress: called after each batch with the number of pictures in it.
 
     Returns:
         [N, C, h, w] float32 on the CPU, in the order of the prompts.

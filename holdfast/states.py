@@ -11,7 +11,7 @@ the pipeline (`unet.mid_block...to_k`). The parts of one module and what they ad
 import importlib.metadata
 from pathlib import Path
 
-from holdfast import artifacts, families
+from holdfast import artifacts, families, hub
 from holdfast.errors import ArtifactError, HoldfastError
 
 # The one variant of a delta that was made on the base and not for any edit.
@@ -178,8 +178,6 @@ def save(
 
 def base_identity(model_dir):
     """Hash of a base model's manifest, by which deltas know their base."""
-    from holdfast import hub
-
     return hub.manifest_hash(model_dir)
 
 

@@ -16,7 +16,7 @@ and one factorisation M = E V of low rank r serves every layer: u = W E, v = V.
 from holdfast import families
 from holdfast.errors import HoldfastError
 
-VERSION = "1"
+VERSION = 1
 
 TOKENS = ("last", "tail")
 

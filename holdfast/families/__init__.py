@@ -5,9 +5,9 @@ adding one module and one line.
 """
 
 import contextlib
-import json
 from pathlib import Path
 
+from holdfast import hub
 from holdfast.compat import ensure_torchvision
 from holdfast.errors import HoldfastError
 from holdfast.families import sd
@@ -57,10 +57,9 @@ def check_sizes(model_dir):
 
     Hashing gigabytes before each job would cost more than the job; `download` verified the hashes once.
     """
-    manifest = Path(model_dir) / "manifest.json"
-    if not manifest.is_file():
+    if not (Path(model_dir) / hub.MANIFEST).is_file():
         return
-    for name, entry in json.loads(manifest.read_text(encoding="utf-8"))["files"].items():
+    for name, entry in hub.read_manifest(model_dir)["files"].items():
         file = Path(model_dir) / name
         if not file.is_file():
             raise HoldfastError(f"{file} is missing; delete {model_dir} and run `snakemake download`.")
