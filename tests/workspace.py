@@ -47,11 +47,9 @@ class Workspace:
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in _SOURCES:
             if (ROOT / name).is_dir():
-                shutil.copytree(
-                    ROOT / name,
-                    self.folder / name,
-                    ignore=shutil.ignore_patterns("__pycache__", "study.html", "study.zip"),
-                )
+                # Of reports/ only the captions: pages of a study that was run here are none of the sources.
+                skipped = ["__pycache__", *(["study.*"] if name == "reports" else [])]
+                shutil.copytree(ROOT / name, self.folder / name, ignore=shutil.ignore_patterns(*skipped))
             elif (ROOT / name).exists():
                 shutil.copy2(ROOT / name, self.folder / name)
         if models:
@@ -82,9 +80,9 @@ class Workspace:
     def snakemake(self, *arguments, check=True, timeout=540, env=None):
         """Run Snakemake on the smoke study; its output and error as one text in `.stdout`."""
         if "--configfile" not in arguments:
-            arguments = (*arguments, "--configfile", "studies/smoke.yaml")
+            arguments = ("--configfile", "studies/smoke.yaml", "--cores", "2", *arguments)
         done = subprocess.run(
-            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
+            [sys.executable, "-m", "snakemake", *arguments],
             cwd=self.folder,
             env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", **(env or {})},
             stdout=subprocess.PIPE,
