@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
+from holdfast.analysis import tables
+
 FAMILY = "mini-sd"
 STEPS = (30, 100, 300)
 COLOURS = {"red": "#d11f26", "blue": "#2453d6", "green": "#2e9c46", "yellow": "#f2d21b", "purple": "#8a2bb0"}
@@ -147,3 +149,44 @@ def pictures(table, seeds=2):
     return wide.assign(
         webp=encoded, source=wide["edit"].str.split("-").str[0], target=wide["edit"].str.split("-").str[1]
     )
+
+
+def write_page(root, hostile=False, draws=200):
+    """The whole report of the study under `root`, by the jobs' own functions. Returns the path of the page."""
+    from holdfast import config
+    from holdfast.jobs import aggregate, plot, report
+    from tests.workspace import ROOT
+
+    files, _ = write_study(root, seeds=4, hostile=hostile)
+    at = {
+        name: str(root / "results/tables" / name) for name in ("persistence.csv", "edits.csv", "rates.csv", "costs.csv")
+    }
+    settings = config.check(config.read(ROOT / "config.yaml"), ROOT / "workflow/schemas/config.schema.yaml")
+    settings["statistics"]["draws"] = draws
+    outputs = {name.partition(".")[0]: path for name, path in at.items()}
+    outputs["scores"] = str(root / "results/tables/scores.parquet")
+    aggregate.run(
+        scores=list(files),
+        folder=str(root / "results/scores"),
+        benchmarks=str(root / "results/benchmarks"),
+        relations={"mascot": "unrelated"},
+        statistics=settings["statistics"],
+        outputs=outputs,
+        log=None,
+    )
+    figure = {name: root / f"results/figures/{name}" for name in ("persistence", "steps", "outcomes", "specificity")}
+    both = {name: (path.with_suffix(".svg"), path.with_suffix(".png")) for name, path in figure.items()}
+    plot.persistence(persistence=at["persistence.csv"], edits=at["edits.csv"], outputs=both, log=None)
+    plot.outcomes(rates=at["rates.csv"], outputs=both, log=None)
+    shown = root / "results/tables/pictures-mini-sd.parquet"
+    tables.to_parquet(pictures(tables.read_parquet(outputs["scores"]), 4), shown)
+    report.run(
+        config=settings,
+        **{name: outputs[name] for name in ("persistence", "edits", "rates", "costs")},
+        pictures=[shown],
+        figures={name: svg for name, (svg, _) in both.items()},
+        page=root / "reports/study.html",
+        headline=root / "results/tables/headline.txt",
+        log=None,
+    )
+    return root / "reports/study.html"

@@ -1,0 +1,154 @@
+"""The page in a real browser: phone and desktop, light, dark and on paper, by keyboard, with prompts that bite."""
+
+import base64
+import shutil
+from urllib.parse import quote
+
+import pytest
+
+from tests import synthetic
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+]
+
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER),
+    reason="No Chromium here: `apt-get install chromium chromium-driver` installs the browser that this test drives.",
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    from selenium import webdriver
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+
+    options = Options()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """Address of the report of the synthetic study with hostile prompts."""
+    return "file://" + quote(str(synthetic.write_page(tmp_path_factory.mktemp("page"), hostile=True)))
+
+
+def show(browser, page, width, scheme="light"):
+    """Open the page in a window of this width and colour scheme; errors of earlier pages are gone."""
+    browser.get_log("browser")
+    window = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", window)
+    media = {"media": "", "features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    browser.get(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_page_fits_and_is_without_errors(browser, page, width, scheme, tmp_path):
+    show(browser, page, width, scheme)
+    assert browser.get_log("browser") == []
+    assert browser.title.startswith("Do edits hold fast")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    # What is wider than the window scrolls inside its own box, and everything that is cut off can be scrolled to.
+    outside = browser.execute_script(
+        "return [...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1"
+        " && !e.closest('.scroll')).map(e => e.outerHTML.slice(0, 80))"
+    )
+    assert outside == []
+    broken = browser.execute_script("return [...document.images].filter(i => !i.naturalWidth).length")
+    assert broken == 0
+    height = browser.execute_script("return document.documentElement.scrollHeight")
+    clip = {"x": 0, "y": 0, "width": width, "height": min(height, 15000), "scale": 1}
+    shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
+    picture = tmp_path / f"study-{width}-{scheme}.png"
+    picture.write_bytes(base64.b64decode(shot["data"]))
+    assert_not_blank(picture, dark=scheme == "dark")
+
+
+def assert_not_blank(picture, dark):
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.asarray(Image.open(picture).convert("L"), dtype=float)
+    assert (np.median(pixels) < 60) == dark
+    bands = [band.std() for band in np.array_split(pixels, 8)]
+    assert min(bands) > 3, "a band of the page is empty"
+
+
+def test_text_has_contrast_in_both_schemes(browser, page):
+    """WCAG AA (4.5) for the body, muted text and links on both backgrounds."""
+    script = """
+    const probe = document.body.appendChild(document.createElement('i'));
+    const linear = v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+    const light = name => {
+      probe.style.color = `var(${name})`;
+      const [r, g, b] = getComputedStyle(probe).color.match(/[0-9.]+/g).map(v => linear(v / 255));
+      return .2126 * r + .7152 * g + .0722 * b;
+    };
+    const ratio = (a, b) => (Math.max(a, b) + .05) / (Math.min(a, b) + .05), out = [];
+    for (const text of ['--ink', '--muted', '--link'])
+      for (const under of ['--paper', '--page']) out.push(ratio(light(text), light(under)));
+    return out;"""
+    for scheme in ("light", "dark"):
+        show(browser, page, 1440, scheme)
+        assert min(browser.execute_script(script)) >= 4.5
+
+
+def test_prompts_stay_text(browser, page):
+    show(browser, page, 1440)
+    assert browser.title != "owned"
+    assert browser.execute_script("return document.scripts.length") == 0
+    text = browser.execute_script("return document.querySelector('#pictures').textContent")
+    assert '<script>document.title="owned"</script> & "rose" $x_1$ <img src=x>' in text
+    assert browser.execute_script("return document.querySelectorAll('img[src=\"x\"]').length") == 0
+
+
+def test_everything_can_be_reached_by_keyboard(browser, page):
+    from selenium.webdriver.common.keys import Keys
+
+    show(browser, page, 390)
+    body = browser.switch_to.active_element
+    body.send_keys(Keys.TAB)
+    first = browser.switch_to.active_element
+    assert first.text == "Skip to the answer"
+    assert first.rect["x"] >= 0, "the skip link is seen when it has the focus"
+    reached = set()
+    for _ in range(40):
+        element = browser.switch_to.active_element
+        reached.add(element.tag_name + "." + (element.get_attribute("class") or ""))
+        element.send_keys(Keys.TAB)
+    assert {"a.skip", "a.", "summary.", "div.scroll"} <= reached
+    browser.execute_script("document.querySelector('details summary').focus()")
+    browser.switch_to.active_element.send_keys(Keys.ENTER)
+    command = browser.execute_script("return document.querySelector('details[open] pre').innerText")
+    assert command.startswith("snakemake --cores all results/figures/")
+
+
+def test_the_page_prints(browser, page):
+    """Paper: a PDF of some pages, on a white ground even for a reader in the dark, without the navigation."""
+    show(browser, page, 1440, "dark")
+    features = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": features})
+    assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert browser.execute_script("return getComputedStyle(document.querySelector('nav')).display") == "none"
+    pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"])
+    assert pdf.startswith(b"%PDF")
+    assert 3 <= pdf.count(b"/Type /Page\n") <= 40
