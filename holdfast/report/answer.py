@@ -112,7 +112,7 @@ def _course(cell, persistence, name):
     if len(mine) < 2:
         return []
     course = (f"{words.percent(row['persistence'])} after {row['tuning_step']}" for _, row in mine.iterrows())
-    return [f"{name}: {words.listing(course)} steps is left of the effect on their own prompts."]
+    return [f"{name} keep, on their own prompts, {words.listing(course)} steps."]
 
 
 def _mine(table, cell, keys=CELL):

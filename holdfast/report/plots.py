@@ -125,7 +125,7 @@ def steps(table, edits, svg, png):
     height = 2.2 * rows + 0.72
     with style.figure(style.WIDTH, height) as drawn:
         grid = drawn.subplots(rows, min(2, len(panels)), squeeze=False, sharex=True, sharey=True)
-        drawn.subplots_adjust(0.125, 0.72 / height, 0.975, 1 - 0.3 / height, wspace=0.1, hspace=0.3)
+        drawn.subplots_adjust(0.14, 0.72 / height, 0.975, 1 - 0.3 / height, wspace=0.1, hspace=0.3)
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()
         for (key, part), axes in zip(panels, grid.flat, strict=False):
