@@ -121,6 +121,8 @@ def test_a_study_without_tunings_still_has_figures(root, tmp_path):
     plots.persistence(cells[:0], edits[:0], tmp_path / "a.svg", tmp_path / "a.png")
     plots.steps(cells[:0], edits[:0], tmp_path / "b.svg", tmp_path / "b.png")
     assert "no cell" in (tmp_path / "a.svg").read_text()
+    plots.specificity(rates[rates["role"] != "specificity"], tmp_path / "d.svg", tmp_path / "d.png")
+    assert "no edit" in (tmp_path / "d.svg").read_text().lower()
     plots.outcomes(rates[rates["arm"].isin(["base", "edited"])], tmp_path / "c.svg", tmp_path / "c.png")
     assert "tuned" not in (tmp_path / "c.svg").read_text()
 

@@ -83,10 +83,10 @@ def persistence(table, edits, svg, png):
         style.save(drawn, svg, png)
 
 
-def _nothing(svg, png):
-    """Draw that there is nothing to draw: a study without tunings has no cell, and still a report."""
+def _nothing(svg, png, reason="This study has no cell with both an edit and a tuning."):
+    """Draw why there is nothing to draw: a study without tunings has no cell, and still a report."""
     with style.figure(style.WIDTH, 0.8) as drawn:
-        drawn.text(0.5, 0.5, "This study has no cell with both an edit and a tuning.", ha="center", color=style.MUTED)
+        drawn.text(0.5, 0.5, reason, ha="center", color=style.MUTED)
         style.save(drawn, svg, png)
 
 
@@ -291,6 +291,9 @@ def specificity(rates, svg, png):
     keys = ["family", "task", "arm", "editor", "tuner", "site", "corpus"]
     rates = rates[rates["tuning_step"] == rates.groupby(keys)["tuning_step"].transform("max")]
     rates = rates[rates["measure"].isin(shown)]
+    if rates.empty:
+        _nothing(svg, png, "No edit of this study has neighbours to measure.")
+        return
     states = rates.drop_duplicates(["family", "task", "arm", "editor", *TUNING])
     panels, height = _panels(states, 0.33, 0.75)
     several = states.groupby(["family", "task", "arm"]).size().max() > 1
