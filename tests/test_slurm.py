@@ -1,7 +1,7 @@
-"""The SLURM profile on a real SLURM: munged, slurmctld and two slurmd in a private folder, with made-up devices.
+"""The SLURM profile on a real SLURM: munged, slurmctld and slurmd in a private folder, with made-up devices.
 
-Each node has two "GPUs" that lead to /dev/null: SLURM schedules and binds them (CUDA_VISIBLE_DEVICES) as real ones, and
-torch, which sees no CUDA device there, computes on the CPU.
+The node has two cores and two "GPUs" that lead to /dev/null: SLURM schedules and binds them (CUDA_VISIBLE_DEVICES) as
+real ones, and torch, which sees no CUDA device there, computes on the CPU.
 """
 
 import contextlib
@@ -52,11 +52,10 @@ SlurmdParameters=config_overrides
 ReturnToService=2
 MinJobAge=300
 GresTypes=gpu
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={first} CPUs=2 RealMemory=64000 Gres=gpu:a100:2 State=UNKNOWN
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={second} CPUs=2 RealMemory=64000 Gres=gpu:a100:2 State=UNKNOWN
-PartitionName=main Nodes=n1,n2 Default=YES MaxTime=60 State=UP
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={node} CPUs=2 RealMemory=64000 Gres=gpu:a100:2 State=UNKNOWN
+PartitionName=main Nodes=n1 Default=YES MaxTime=INFINITE State=UP
 """
-GRES = "NodeName=n{number} Name=gpu Type=a100 File={folder}/dev/n{number}gpu[0-1]\n"
+GRES = "NodeName=n1 Name=gpu Type=a100 File={folder}/dev/gpu[0-1]\n"
 
 
 def free_ports(count):
@@ -74,18 +73,17 @@ def slurm():
     folder = Path(tempfile.mkdtemp(prefix="holdfast-slurm-", dir="/tmp"))
     for name in ("state", "dev", "bin"):
         (folder / name).mkdir()
-    for node in (1, 2):
-        for gpu in (0, 1):
-            (folder / f"dev/n{node}gpu{gpu}").symlink_to("/dev/null")
+    for gpu in (0, 1):
+        (folder / f"dev/gpu{gpu}").symlink_to("/dev/null")
     key = folder / "munge.key"
     key.write_bytes(os.urandom(128))
     key.chmod(stat.S_IRUSR)
-    controller, first, second = free_ports(3)
+    controller, node = free_ports(2)
     host = socket.gethostname().split(".")[0]
     user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
     conf = folder / "slurm.conf"
-    conf.write_text(CONF.format(folder=folder, host=host, user=user, controller=controller, first=first, second=second))
-    (folder / "gres.conf").write_text("".join(GRES.format(folder=folder, number=number) for number in (1, 2)))
+    conf.write_text(CONF.format(folder=folder, host=host, user=user, controller=controller, node=node))
+    (folder / "gres.conf").write_text(GRES.format(folder=folder))
     # The plugin drops SLURM_CONF before the srun inside a job, so that srun has to bring it along.
     wrapper = folder / "bin/srun"
     wrapper.write_text(f'#!/bin/sh\nSLURM_CONF={conf} exec {shutil.which("srun", path=SBIN)} "$@"\n')
@@ -97,7 +95,6 @@ def slurm():
          f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log", f"--seed-file={folder}/munged.seed"],
         ["slurmctld", "-D", "-i", "-f", conf],
         ["slurmd", "-D", "-N", "n1", "-f", conf],
-        ["slurmd", "-D", "-N", "n2", "-f", conf],
     ]  # fmt: skip
     running = []
     try:
@@ -110,9 +107,9 @@ def slurm():
 
         def idle():
             told = subprocess.run(["sinfo", "-h", "-o", "%D %t"], env=env, capture_output=True, text=True)
-            return told.stdout.split() == ["2", "idle"]
+            return told.stdout.split() == ["1", "idle"]
 
-        wait_for(idle, "two idle nodes", folder)
+        wait_for(idle, "idle node", folder)
         yield env
     finally:
         for process in reversed(running):
