@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -110,13 +111,22 @@ def test_a_killed_and_resumed_tuning_is_bit_equal(tiny_pipe, corpus, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tune(tiny_pipe, corpus, checkpoint_dir=tmp_path, progress=kill, **options)
+        tune(tiny_pipe, corpus, checkpoint_dir=tmp_path / "whole", progress=kill, **options)
     done.clear()
-    resumed = tune(tiny_pipe, corpus, checkpoint_dir=tmp_path, progress=done.append, **options)
+    resumed = tune(tiny_pipe, corpus, checkpoint_dir=tmp_path / "whole", progress=done.append, **options)
     assert done == [2, 1, 1] and _bytes(resumed) == _bytes(whole)
-    # The same folder after the settings changed: nothing of the old run may leak into the new one.
-    other = options | {"seed": 4}
-    assert _bytes(tune(tiny_pipe, corpus, checkpoint_dir=tmp_path, **other)) == _bytes(tune(tiny_pipe, corpus, **other))
+    # Nothing of the old run may leak into one with other settings, other captions or other weights.
+    changed = tmp_path / "corpus"
+    shutil.copytree(corpus, changed)
+    _write(changed, [(f"{number}.png", "a leaf") for number in range(3)])
+    runs = [(corpus, {"seed": 4}), (changed, {}), (corpus, {})]
+    for number, (folder, settings) in enumerate(runs):
+        if number == 2:
+            tiny_pipe.unet.conv_in.weight.data.mul_(1.01)
+        shutil.copytree(tmp_path / "whole", tmp_path / f"{number}")
+        done.clear()
+        tune(tiny_pipe, folder, checkpoint_dir=tmp_path / f"{number}", progress=done.append, **options | settings)
+        assert done == [1, 1, 1, 1], number
 
 
 @pytest.mark.parametrize("site", ["denoiser", "text_encoder"])

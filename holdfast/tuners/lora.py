@@ -116,7 +116,8 @@ class _Data:
         self.mean, self.std = cache.posteriors(pipe, [path for path, _ in pairs], size)
         self.texts = [text for _, text in pairs]
         self.encoded = None if live_text else cache.conditioning(pipe, [*self.texts, ""])
-        self.idle = ("vae",) if live_text else ("vae", "text_encoder")
+        # A pipeline's device is its first component's, the VAE's: encoding text in the steps needs that to stay.
+        self.idle = () if live_text else ("vae", "text_encoder")
 
     def conditioning(self, pipe, rows, dropped):
         """Text conditioning of some rows, the empty text's where dropped."""
