@@ -97,7 +97,7 @@ def test_specificity_has_means_but_no_persistence(cells):
 
 
 def outcomes(edited_tuned):
-    """Scores of two edits, 4 seeds: the edit turns all source into target; `edited_tuned` is every picture's last fate."""
+    """Scores of two edits, 4 seeds: the edit turns all source into target; `edited_tuned`: all the last fates."""
     rows = []
     shown = {"base": "source", "edited": "target", "tuned": "source", "edited_tuned": edited_tuned}
     names = {"base": ("", ""), "edited": ("uce", ""), "tuned": ("", "lora"), "edited_tuned": ("uce", "lora")}
