@@ -142,7 +142,9 @@ def test_the_smoke_study_runs_on_slurm(slurm, tmp_path, models):
     )
     script.write_text(note + script.read_text())
     done = workspace.snakemake(
-        "--workflow-profile", "profiles/slurm", "--seconds-between-status-checks", "3", env=slurm, timeout=840
+        "--workflow-profile", "profiles/slurm",
+        "--slurm-init-seconds-before-status-checks", "5", "--seconds-between-status-checks", "3",
+        env=slurm, timeout=840,
     )  # fmt: skip
     assert (tmp_path / "reports/study.html").stat().st_size > 10_000
     assert (tmp_path / "results/tables/persistence.csv").read_text().count("\n") > 1
