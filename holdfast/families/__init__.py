@@ -4,11 +4,9 @@ A family is one base model (`sd14`, `mini-sd`); its kind (`sd`) says which modul
 adding one module and one line.
 """
 
-import contextlib
 from pathlib import Path
 
 from holdfast import hub
-from holdfast.compat import ensure_torchvision
 from holdfast.errors import HoldfastError
 from holdfast.families import sd
 
@@ -47,9 +45,7 @@ def load(model_dir, kind="sd", device="cpu", dtype=None):
             f"{model_dir} is no diffusers model (it has no model_index.json); run `snakemake download`."
         )
     check_sizes(model_dir)
-    ensure_torchvision()
-    with _quiet():
-        return FAMILIES[kind].load(model_dir, device=device, dtype=dtype)
+    return FAMILIES[kind].load(model_dir, device=device, dtype=dtype)
 
 
 def check_sizes(model_dir):
@@ -68,19 +64,3 @@ def check_sizes(model_dir):
                 f"{file} has {file.stat().st_size} bytes where its manifest says {entry['size']}; "
                 f"delete {model_dir} and run `snakemake download`."
             )
-
-
-@contextlib.contextmanager
-def _quiet():
-    """No bars of diffusers and transformers while a model loads; a job's log has its own progress."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    shown = [library for library in (diffusers_logging, transformers_logging) if library.is_progress_bar_enabled()]
-    for library in shown:
-        library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for library in shown:
-            library.enable_progress_bar()

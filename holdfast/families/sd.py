@@ -3,6 +3,7 @@
 Diffusers and torch are imported inside the functions, so that naming a family costs nothing.
 """
 
+from holdfast.compat import ensure_torchvision, fast_imports, quiet_loading
 from holdfast.errors import HoldfastError
 
 PIPELINE = "StableDiffusionPipeline"
@@ -13,20 +14,23 @@ SITES = {"denoiser": "unet", "text_encoder": "text_encoder"}
 
 def load(model_dir, device="cpu", dtype=None):
     """The pipeline in `model_dir`, in evaluation mode and without gradients; see `families.load`."""
-    import torch
-    from diffusers import StableDiffusionPipeline
+    with fast_imports():
+        ensure_torchvision()
+        import torch
+        from diffusers import StableDiffusionPipeline
 
     try:
-        pipe = StableDiffusionPipeline.from_pretrained(
-            model_dir,
-            dtype=dtype or torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            safety_checker=None,
-            feature_extractor=None,
-            image_encoder=None,
-            requires_safety_checker=False,
-        )
+        with quiet_loading():
+            pipe = StableDiffusionPipeline.from_pretrained(
+                model_dir,
+                dtype=dtype or torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                safety_checker=None,
+                feature_extractor=None,
+                image_encoder=None,
+                requires_safety_checker=False,
+            )
     except (OSError, ValueError) as error:
         raise HoldfastError(
             f"{model_dir} can't be loaded as Stable Diffusion ({error}); delete it and run `snakemake download`."
