@@ -63,7 +63,9 @@ def cells(persistence):
         cell["verdict"] = verdict(head["ci_low"], head["ci_high"])
         cell |= {"n_edits": int(head["n_edits"]), "n_images": int(head["n_images"])}
         wanted = ("classified_generality", "classified_efficacy", "generality", "efficacy")
-        fate = next((rows.loc[m] for m in wanted if m in rows.index and pd.notna(rows.loc[m, "held"])), None)
+        known = [rows.loc[m] for m in wanted if m in rows.index]
+        # Where there was no effect to lose, what showed the target did so by chance and has no fate.
+        fate = next((row for row in known if pd.notna(row["held"]) and pd.notna(row["persistence"])), None)
         cell["fates"] = None if fate is None else {name: fate[name] for name in ("held", "reversal", "drift")}
         out.append(cell)
     return out
