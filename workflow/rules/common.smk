@@ -107,12 +107,8 @@ def source(section):
 
 def corpus_source(wildcards):
     """The files of a corpus that the user brought; none for a drawn one."""
-    corpus = STUDY.config["corpora"][wildcards.corpus]
-    return (
-        sorted(str(path) for path in Path(corpus.get("path", ".")).rglob("*") if path.is_file())
-        if "path" in corpus
-        else []
-    )
+    folder = STUDY.config["corpora"][wildcards.corpus].get("path")
+    return sorted(str(path) for path in Path(folder).rglob("*") if path.is_file()) if folder else []
 
 
 def score_files():
