@@ -46,9 +46,10 @@ def fast_imports():
     """Import torch, diffusers and their like without Python's cyclic garbage collector searching what they allocate.
 
     Hundreds of thousands of objects that stay for good are searched again and again while they come to be, and once
-    more with every full collection afterwards: about 2 of the 6.5 seconds that a core needs to import diffusers and load a
-    small pipeline. The collector rests during the block and never looks at what was there at its end; what comes later
-    is collected as ever. (Importing single classes from their own modules saves nothing: they import the rest.)
+    more with every full collection afterwards: about 2 of the 6.5 seconds that a core needs to import diffusers and
+    load a small pipeline. The collector rests during the block and never looks at what was there at its end; what
+    comes later is collected as ever. (Importing single classes from their own modules saves nothing: they import the
+    rest.)
     """
     enabled, modules = gc.isenabled(), len(sys.modules)
     gc.disable()

@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from holdfast.compat import fast_imports
 from holdfast.errors import HoldfastError
 
 _LOGGER = logging.getLogger(__name__)
@@ -67,7 +68,8 @@ def prepare(threads):
         _HELD.append(lock)
         os.environ["CUDA_VISIBLE_DEVICES"] = device
 
-    import torch
+    with fast_imports():
+        import torch
 
     torch.set_num_threads(threads)
     # A warning where an operation has no deterministic form: better a run with a note than none.

@@ -28,10 +28,11 @@ class Clip:
         for name in ("open_clip_config.json", "open_clip_model.safetensors"):
             if not (scorer_dir / name).is_file():
                 raise HoldfastError(f"{scorer_dir} is no open_clip model (it has no {name}); run `snakemake download`.")
-        from holdfast.compat import ensure_torchvision
+        from holdfast.compat import ensure_torchvision, fast_imports
 
-        ensure_torchvision()
-        import open_clip
+        with fast_imports():
+            ensure_torchvision()
+            import open_clip
 
         source = f"local-dir:{scorer_dir}"
         try:
