@@ -28,9 +28,9 @@ export PYTHONNOUSERSITE := 1
 # The configuration is checked before Snakemake reads it: a few lines of YAML aliases could keep Snakemake busy for ever.
 study: $(STAMP)
 	@$(PYTHON) -m holdfast.config $(CONFIG) workflow/schemas/config.schema.yaml
-	@$(SNAKEMAKE) --cores $(CORES) --resources gpu=$(if $(filter-out 0,$(DEVICES)),$(DEVICES),1) --quiet rules
+	@$(SNAKEMAKE) --cores $(CORES) --resources gpu=$(if $(filter-out 0,$(DEVICES)),$(DEVICES),1) --quiet host rules reason
 	@test $(FOLDER)/reports/study.zip -nt $(FOLDER)/reports/study.html \
-		|| $(SNAKEMAKE) --report reports/study.zip --quiet
+		|| $(SNAKEMAKE) --report reports/study.zip --quiet all
 	@$(PYTHON) -m holdfast.report.headline $(FOLDER)
 
 test: lint

@@ -23,6 +23,8 @@ from holdfast.lineage import EditStep, TuneStep
 
 # The variant of a state that has no edit in its lineage.
 BASE = "base"
+# The modules that decide what a scorer of a kind measures.
+SCORERS = {"clip": ("scorers.clip",), "classifier": ("scorers.classifier", "scorers.network")}
 # The modules that decide what a drawn corpus looks like.
 WORLD = ("world.draw", "world.figures", "world.pen", "world.scenes", "world.things", "world.vocabulary")
 
@@ -169,9 +171,10 @@ class Study:
             "batch_size": settings["batch_size"],
             "code": code_digest(
                 "jobs.score",
+                "states",
                 "sampling",
                 f"families.{settings['kind']}",
-                *(f"scorers.{kind}" for kind in kinds.values()),
+                *(module for kind in kinds.values() for module in SCORERS[kind]),
             ),
         }
 

@@ -174,7 +174,7 @@ def test_a_damaged_and_a_foreign_file_are_named_and_nothing_else_is_lost(finishe
     )  # fmt: skip
     assert done.returncode == 1
     assert "base/edits-0.safetensors is damaged: the data of tensor latents changed" in done.stdout
-    assert "uce.0/delta.safetensors" in done.stdout
+    assert "uce.0/delta.safetensors is foreign: it is the delta of mini-sd/lora.mascot.s0" in done.stdout
     assert finished.files() == before
 
 

@@ -124,6 +124,8 @@ def test_a_digest_sees_what_code_does_and_nothing_else(tmp_path, monkeypatch):
 
 # What never decides a value: how things are told, stored, named and described, and the registries.
 PLUMBING = {
+    "jobs.check",
+    "lineage",
     "errors",
     "log",
     "devices",

@@ -9,8 +9,11 @@ def run(job, *, model, parents, output, log, threads):
     """Make the edits of `job` (`Study.edit_job`) on the state `model` + `parents`; the delta file goes to `output`."""
     from holdfast import devices
     from holdfast import log as logs
+    from holdfast.jobs.check import check_deltas
+    from holdfast.lineage import prefixes
 
     logs.job(log)
+    check_deltas(parents, job["family"], prefixes(job["lineage"])[:-1])
     device = devices.prepare(threads)
 
     from holdfast import states

@@ -11,8 +11,11 @@ def run(job, *, model, deltas, output, log, threads):
     """
     from holdfast import devices
     from holdfast import log as logs
+    from holdfast.jobs.check import check_deltas
+    from holdfast.lineage import prefixes
 
     logs.job(log)
+    check_deltas(deltas, job["family"], prefixes(job["lineage"]))
     device = devices.prepare(threads)
 
     import torch

@@ -13,8 +13,11 @@ def run(job, *, model, parents, corpus, checkpoints, output, log, threads):
     """
     from holdfast import devices
     from holdfast import log as logs
+    from holdfast.jobs.check import check_deltas
+    from holdfast.lineage import prefixes
 
     logger = logs.job(log)
+    check_deltas(parents, job["family"], prefixes(job["lineage"])[:-1])
     device = devices.prepare(threads)
 
     from holdfast import states
