@@ -12,11 +12,11 @@ from ..world.sheet import tile
 from . import quality, vae
 from .classifier import load_classifier
 
-_STAGES = {"classifier": "loss", "vae": "pixels", "clip": "loss", "vision": "loss", "unet": "loss"}
+_STAGES = {"classifier": "loss", "vae": "pixels", "clip": "loss", "lexical": "loss", "vision": "loss", "unet": "loss"}
 
 
 def write_card(folder: Path, *, steps: int, guidance_scale: float, models: Path | None = None) -> None:
-    """Measures ``models`` (``folder/models`` if not given); writes README.md, curves.png, samples.png to ``folder/card``."""
+    """Measures ``models`` (``folder/models`` if not given); writes the page and its pictures to ``folder/card``."""
     models, out = models or folder / "models", folder / "card"
     out.mkdir(parents=True, exist_ok=True)
     pipe = families.load(models / "mini-sd")
@@ -110,7 +110,7 @@ def _priors() -> str:
 def _curves(folder: Path, path: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 2.6), layout="constrained")
+    figure = Figure(figsize=(15, 2.6), layout="constrained")
     for axis, (stage, column) in zip(figure.subplots(1, len(_STAGES)), _STAGES.items(), strict=True):
         with (folder / stage / "training.csv").open() as file:
             table = list(csv.DictReader(file))

@@ -122,6 +122,60 @@ def features(model, states: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     return F.normalize(states[torch.arange(len(states)), places] @ model.text_projection, dim=-1)
 
 
+class Learner:
+    """A CLIP with its pictures and captions, and the two losses of the first phase on a random batch of them."""
+
+    def __init__(self, model: torch.nn.Module, tokenizer, pictures: Path, n: int, seed: int):
+        scenes = scenes_of(n, seed)
+        self.model, self.n = model, n
+        self.images = read_pictures(pictures)[:n]
+        self.pool, self.codes = Captions(scenes, tokenizer, seed), picture_codes(scenes)
+        self._by_code = defaultdict(list)
+        for i, code in enumerate(self.codes.tolist()):
+            self._by_code[tuple(code)].append(i)
+
+    def losses(
+        self, batch_size: int, generator: torch.Generator
+    ) -> tuple[dict, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The losses (and their sum "loss"), the captions' states, their rows in the pool, and the places read."""
+        model, pool = self.model, self.pool
+        chosen = torch.randint(self.n, (batch_size,), generator=generator)
+        texts = chosen * pool.per_picture + torch.randint(pool.per_picture, (batch_size,), generator=generator)
+        # Padding carries the sentence in Stable Diffusion too: read the feature at EOS or anywhere behind it.
+        places = pool.end[texts]
+        later = places + (torch.rand(batch_size, generator=generator) * (CONTEXT_LENGTH - places)).long()
+        places = torch.where(torch.rand(batch_size, generator=generator) < 0.5, places, later)
+        scale = model.logit_scale.exp().clamp(max=100)
+        device = device_of(model)
+        shown = self._seen(chosen, generator)
+        states = text_states(model, pool.tokens[texts].to(device))
+        said = features(model, states, places)
+        plain = contrast(said, shown, compatible(pool.codes[texts], self.codes[chosen]).to(device), scale)
+        swapped = self._interchange(texts, places, scale, generator)
+        return {"loss": plain + swapped, "plain": plain, "interchange": swapped}, states, texts, places
+
+    def _seen(self, rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        images = disturb(to_float(self.images[rows]), generator).to(device_of(self.model))
+        return F.normalize(self.model.visual(images), dim=-1)
+
+    def _interchange(self, texts, places, scale, generator) -> torch.Tensor:
+        model, pool = self.model, self.pool
+        keep = pool.swappable[texts]
+        texts, places = texts[keep], places[keep]
+        source = torch.randperm(len(texts), generator=generator)
+        goal = pool.codes[texts].clone()
+        goal[:, :4] = pool.codes[texts[source], :4]  # noun, colour, hat, skull come with the subject
+        found = [self._by_code.get(tuple(code)) for code in _fill_unsaid(goal, generator).tolist()]
+        has = torch.tensor([f is not None for f in found])
+        picks = torch.tensor([f[int(torch.randint(len(f), (), generator=generator))] for f in found if f])
+        layer = SWAP_LAYERS[int(torch.randint(len(SWAP_LAYERS), (), generator=generator))]
+        device = device_of(model)
+        swap = (layer, pool.subject[texts].to(device), source.to(device))
+        said = features(model, text_states(model, pool.tokens[texts].to(device), swap), places)[has]
+        match = compatible(goal[has], self.codes[picks]).to(device)
+        return contrast(said, self._seen(picks, generator), match, scale)
+
+
 def train_clip(
     pictures: Path, folder: Path, *, n: int, seed: int, steps: int, batch_size: int = 64, learning_rate: float = 1e-3
 ) -> torch.nn.Module:
@@ -130,43 +184,10 @@ def train_clip(
     size = write_tokenizer(folder)
     (folder / "open_clip_config.json").write_text(json.dumps(config(size), indent=2) + "\n")
     model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
-    images, scenes = read_pictures(pictures)[:n], scenes_of(n, seed)
-    pool, codes = Captions(scenes, open_clip.get_tokenizer(f"local-dir:{folder}"), seed), picture_codes(scenes)
-    by_code = defaultdict(list)
-    for i, code in enumerate(codes.tolist()):
-        by_code[tuple(code)].append(i)
+    learner = Learner(model, open_clip.get_tokenizer(f"local-dir:{folder}"), pictures, n, seed)
 
     def loss_of(step: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        chosen = torch.randint(n, (batch_size,), generator=generator)
-        texts = chosen * pool.per_picture + torch.randint(pool.per_picture, (batch_size,), generator=generator)
-        # Padding carries the sentence in Stable Diffusion too: read the feature at EOS or anywhere behind it.
-        places = pool.end[texts]
-        later = places + (torch.rand(batch_size, generator=generator) * (CONTEXT_LENGTH - places)).long()
-        places = torch.where(torch.rand(batch_size, generator=generator) < 0.5, places, later)
-        scale = model.logit_scale.exp().clamp(max=100)
-        device = device_of(model)
-        shown = F.normalize(model.visual(disturb(to_float(images[chosen]), generator).to(device)), dim=-1)
-        said = features(model, text_states(model, pool.tokens[texts].to(device)), places)
-        plain = contrast(said, shown, compatible(pool.codes[texts], codes[chosen]).to(device), scale)
-        swapped = _interchange(texts, places, scale, generator)
-        return {"loss": plain + swapped, "plain": plain, "interchange": swapped}
-
-    def _interchange(texts, places, scale, generator) -> torch.Tensor:
-        keep = pool.swappable[texts]
-        texts, places = texts[keep], places[keep]
-        source = torch.randperm(len(texts), generator=generator)
-        goal = pool.codes[texts].clone()
-        goal[:, :4] = pool.codes[texts[source], :4]  # noun, colour, hat, skull come with the subject
-        shown_codes = _fill_unsaid(goal, generator)
-        found = [by_code.get(tuple(code)) for code in shown_codes.tolist()]
-        has = torch.tensor([f is not None for f in found])
-        picks = torch.tensor([f[int(torch.randint(len(f), (), generator=generator))] for f in found if f])
-        layer = SWAP_LAYERS[int(torch.randint(len(SWAP_LAYERS), (), generator=generator))]
-        device = device_of(model)
-        swap = (layer, pool.subject[texts].to(device), source.to(device))
-        said = features(model, text_states(model, pool.tokens[texts].to(device), swap), places)[has]
-        shown = F.normalize(model.visual(disturb(to_float(images[picks]), generator).to(device)), dim=-1)
-        return contrast(said, shown, compatible(goal[has], codes[picks]).to(device), scale)
+        return learner.losses(batch_size, generator)[0]
 
     train(model, loss_of, folder, steps=steps, learning_rate=learning_rate, seed=seed, weight_decay=0.02)
     return model

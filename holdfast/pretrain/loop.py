@@ -48,6 +48,7 @@ def train(
     checkpoint, first = folder / "checkpoint.safetensors", 0
     if checkpoint.exists():
         first = _restore(checkpoint, parameters, average, optimizer, scheduler)
+        _forget(folder / "training.csv", first)
         logger.info("going on at step %d of %d", first, steps)
     model.train()
     seen, started = [], time.monotonic()
@@ -96,6 +97,13 @@ def _append(path: Path, row: dict) -> None:
         if new:
             writer.writeheader()
         writer.writerow(row)
+
+
+def _forget(path: Path, step: int) -> None:
+    """Drops what the log says of steps after the checkpoint: they are about to be made again."""
+    if path.exists():
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(lines[:1] + [line for line in lines[1:] if int(line.split(",")[0]) <= step]))
 
 
 def _save(path: Path, step: int, parameters: dict, average: dict, optimizer: torch.optim.Optimizer) -> None:

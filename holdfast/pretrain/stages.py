@@ -2,8 +2,8 @@
 
     world -> classifier
     world -> vae  \\
-    world -> clip  -> denoiser -> pack -> card
-              \\-> vision ------/
+    world -> clip -> lexical -> denoiser -> pack -> card
+                            \\-> vision ------/
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ensure_torchvision()
 
 import open_clip  # noqa: E402
 
-from . import card, classifier, clip, data, denoiser, pack, text, vae, vision  # noqa: E402
+from . import card, classifier, clip, data, denoiser, lexical, pack, text, vae, vision  # noqa: E402
 
 
 def draw_world(folder: Path, *, pictures: int, extra: int, seed: int) -> None:
@@ -46,19 +46,37 @@ def train_vae(folder: Path, *, seed: int, steps: int) -> None:
 def train_clip(folder: Path, *, pictures: int, seed: int, steps: int) -> None:
     """-> clip/open_clip_model.safetensors with its configuration and tokenizer"""
     model = clip.train_clip(folder / "world.safetensors", folder / "clip", n=pictures, seed=seed, steps=steps)
-    state = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
-    save_file(state, folder / "clip" / "open_clip_model.safetensors")
+    _save_clip(folder / "clip", model)
+
+
+def name_words(folder: Path, *, pictures: int, seed: int, steps: int) -> None:
+    """-> lexical/, clip/ with a text tower that keeps words apart"""
+    model, config = load_clip(folder, "clip")
+    out = folder / "lexical"
+    _describe_clip(out, config)
+    torch.manual_seed(seed)
+    tokenize = open_clip.get_tokenizer(f"local-dir:{out}")
+    learner = clip.Learner(model.train(), tokenize, folder / "world.safetensors", pictures, seed)
+    lexical.name_words(learner, out, seed=seed + 3, steps=steps)
+    _save_clip(out, model)
 
 
 def train_vision(folder: Path, *, pictures: int, seed: int, steps: int) -> None:
-    """-> vision/, the shipped CLIP: clip/'s text tower with a finer image tower"""
-    coarse, config = load_clip(folder)
+    """-> vision/, the shipped CLIP: lexical/ with a better image tower"""
+    model, config = load_clip(folder, "lexical")
     out = folder / "vision"
-    pack.write_tokenizer(out)
-    (out / "open_clip_config.json").write_text(json.dumps(vision.refined(config), indent=2) + "\n")
-    model = vision.blank(out)
+    _describe_clip(out, config)
     tokenize = open_clip.get_tokenizer(f"local-dir:{out}")
-    vision.train_vision(coarse, model, tokenize, folder / "world.safetensors", out, n=pictures, seed=seed, steps=steps)
+    vision.train_vision(model, tokenize, folder / "world.safetensors", out, n=pictures, seed=seed, steps=steps)
+    _save_clip(out, model)
+
+
+def _describe_clip(out: Path, config: dict) -> None:
+    pack.write_tokenizer(out)
+    (out / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def _save_clip(out: Path, model: torch.nn.Module) -> None:
     state = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
     save_file(state, out / "open_clip_model.safetensors")
 
@@ -82,7 +100,7 @@ def _cached(folder: Path, pictures: int, seed: int) -> dict[str, torch.Tensor]:
     autoencoder, encoder = load_vae(folder).half().float(), load_text_encoder(folder).half().float()
     images = data.read_pictures(folder / "world.safetensors")[:pictures]
     latents = vae.encode(autoencoder, images) * autoencoder.config.scaling_factor
-    tokenize = open_clip.get_tokenizer(f"local-dir:{folder / 'clip'}")
+    tokenize = open_clip.get_tokenizer(f"local-dir:{folder / 'lexical'}")
     captions = clip.Captions(data.scenes_of(pictures, seed), tokenize, seed + 1, per_picture=3)
     distinct = {text: i for i, text in enumerate(dict.fromkeys(captions.texts))}
     rows = torch.tensor([distinct[text] for text in captions.texts]).view(pictures, -1)
@@ -99,8 +117,8 @@ def load_vae(folder: Path):
     return vae.AutoencoderKL.from_pretrained(folder / "vae" / "model", use_safetensors=True).eval()
 
 
-def load_clip(folder: Path, phase: str = "clip") -> tuple[torch.nn.Module, dict]:
-    """The OpenCLIP model of a phase (``clip`` or ``vision``) and the content of its open_clip_config.json."""
+def load_clip(folder: Path, phase: str) -> tuple[torch.nn.Module, dict]:
+    """The OpenCLIP model of a phase (``clip``, ``lexical`` or ``vision``) and its open_clip_config.json."""
     config = json.loads((folder / phase / "open_clip_config.json").read_text())
     model = open_clip.create_model(f"local-dir:{folder / phase}", load_weights=False)
     model.load_state_dict(load_file(folder / phase / "open_clip_model.safetensors"), strict=True)
@@ -109,7 +127,7 @@ def load_clip(folder: Path, phase: str = "clip") -> tuple[torch.nn.Module, dict]
 
 def load_text_encoder(folder: Path):
     """The trained text tower as transformers' CLIPTextModel."""
-    model, config = load_clip(folder)
+    model, config = load_clip(folder, "lexical")
     text_cfg = config["model_cfg"]["text_cfg"]
     return text.to_transformers(model, text_cfg, text_cfg["vocab_size"], config["model_cfg"]["embed_dim"])
 

@@ -25,7 +25,7 @@ def world_words() -> list[str]:
 
 
 def write_tokenizer(folder: Path) -> int:
-    """Writes the files of transformers' CLIPTokenizer (vocab.json, merges.txt, its config); returns the vocabulary's size.
+    """Writes the files of transformers' CLIPTokenizer (vocab.json, merges.txt, config); returns the vocabulary's size.
 
     All 512 byte symbols are in the vocabulary, so any text has tokens; ``<|endoftext|>`` has the highest id, which is
     where CLIP pools.

@@ -97,10 +97,32 @@ rule pretrain_clip:
         "../scripts/pretrain_clip.py"
 
 
-rule pretrain_vision:
+rule pretrain_lexical:
     input:
         "results/pretrain/world.safetensors",
         "results/pretrain/clip/open_clip_model.safetensors",
+    output:
+        "results/pretrain/lexical/open_clip_model.safetensors",
+    log:
+        "logs/pretrain_lexical.log",
+    benchmark:
+        "results/benchmarks/pretrain_lexical.tsv"
+    conda:
+        "../../envs/holdfast.yaml"
+    threads: 2
+    resources:
+        gpu=GPU,
+    params:
+        settings={**PRETRAIN, "steps": 400},
+        code=code_digest("pretrain.lexical", "pretrain.clip", "pretrain.loop"),
+    script:
+        "../scripts/pretrain_lexical.py"
+
+
+rule pretrain_vision:
+    input:
+        "results/pretrain/world.safetensors",
+        "results/pretrain/lexical/open_clip_model.safetensors",
     output:
         "results/pretrain/vision/open_clip_model.safetensors",
     log:
@@ -112,7 +134,7 @@ rule pretrain_vision:
     resources:
         gpu=GPU,
     params:
-        settings={**PRETRAIN, "steps": 800},
+        settings={**PRETRAIN, "steps": 1000},
         code=code_digest("pretrain.vision", "pretrain.clip", "pretrain.loop"),
     script:
         "../scripts/pretrain_vision.py"
@@ -122,7 +144,7 @@ rule pretrain_denoiser:
     input:
         "results/pretrain/world.safetensors",
         "results/pretrain/vae/model/diffusion_pytorch_model.safetensors",
-        "results/pretrain/clip/open_clip_model.safetensors",
+        "results/pretrain/lexical/open_clip_model.safetensors",
     output:
         "results/pretrain/unet/model/diffusion_pytorch_model.safetensors",
     log:
@@ -135,7 +157,7 @@ rule pretrain_denoiser:
     resources:
         gpu=GPU,
     params:
-        settings={**PRETRAIN, "steps": 5000, "batch_size": 64},
+        settings={**PRETRAIN, "steps": 4200, "batch_size": 64},
         code=code_digest("pretrain.denoiser", "pretrain.text", "pretrain.loop"),
     script:
         "../scripts/pretrain_denoiser.py"

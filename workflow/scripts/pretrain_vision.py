@@ -1,5 +1,0 @@
-"""Give the miniature's CLIP a finer image tower under its frozen text tower."""
-
-from holdfast.pretrain.job import run
-
-run("train_vision", snakemake.params.settings, log=snakemake.log[0], threads=snakemake.threads)
