@@ -200,7 +200,7 @@ rule pretrain_card:
     resources:
         gpu=GPU,
     params:
-        settings={"steps": 15, "guidance_scale": 2.0},
+        settings={"steps": 12, "guidance_scale": 2.0},
         code=code_digest("pretrain.card", "pretrain.quality", "sampling", "noise"),
     script:
         "../scripts/pretrain_card.py"
