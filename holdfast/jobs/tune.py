@@ -8,8 +8,8 @@ from pathlib import Path
 def run(job, *, model, parents, corpus, checkpoints, output, log, threads):
     """Tune `model` + `parents` on the corpus of `corpus` (its metadata.jsonl) as `job` (`Study.tune_job`) says.
 
-    Checkpoints go below `checkpoints`, one folder a variant, so that a killed job goes on where it stopped; they are
-    removed once `output` is written.
+    Checkpoints go below `checkpoints`, one folder a variant, so that a killed job goes on where it stopped, and by the
+    digest of the code, so that changed code starts anew; all are removed once `output` is written.
     """
     from holdfast import devices
     from holdfast import log as logs
@@ -35,7 +35,7 @@ def run(job, *, model, parents, corpus, checkpoints, output, log, threads):
             corpus_dir,
             seed=job["seed"],
             site=job["site"],
-            checkpoint_dir=Path(checkpoints) / variant,
+            checkpoint_dir=Path(checkpoints) / job["code"] / variant,
             cache=cache,
             progress=bar.update,
             **job["settings"],
