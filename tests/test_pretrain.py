@@ -77,8 +77,8 @@ def test_the_shipped_judges_and_pictures_reach_the_card():
     fresh, rebuilt = quality.judge_quality(
         classifier, lambda images: vae.decode(pipe.vae, vae.encode(pipe.vae, images)), 300, seed=99
     )
-    assert fresh.right >= 0.99 and rebuilt.right >= 0.98
-    assert quality.clip_quality(*quality.load_clip(MODELS / "mini-clip"), 200, seed=99).right >= 0.93
+    assert fresh.right >= 0.99 and rebuilt.right >= 0.99
+    assert quality.clip_quality(*quality.load_clip(MODELS / "mini-clip"), 200, seed=99).right >= 0.95
     asked = quality.requests()["nouns"]
     images = quality.pictures(pipe, [r.prompt for r in asked], 4, steps=12, guidance_scale=2.0, first=50_000)
     labels = [r.labels for r in asked for _ in range(4)]

@@ -97,8 +97,13 @@ separately, under the frozen text tower. An edit of the text encoder is therefor
 ## Limits
 
 The scorers learned the same drawn world as the model they judge. The classifier saw mascots and sketches, mini-sd did
-not. Half of the world's nouns have one paraphrase and no more. Longer training would help the rows under .95.
+not. A noun has one paraphrase and no more. {_below(groups)}
 """
+
+
+def _below(groups: list[quality.Row], bar: float = 0.95) -> str:
+    low = [row.what for row in groups if row.right < bar]
+    return f"Below {bar:.0%} right: {', '.join(low)}." if low else f"No probe group is below {bar:.0%} right."
 
 
 def _priors() -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from .. import devices
@@ -34,7 +35,9 @@ def train(
 ) -> None:
     """Minimises ``loss_of(step, generator)["loss"]`` and leaves the averaged weights in ``model``.
 
-    ``folder/checkpoint.safetensors`` holds weights, average and optimiser moments; a second call goes on from it.
+    ``folder/checkpoint.safetensors`` holds weights, average and optimiser moments; a second call goes on from it if it
+    is the same training: the same settings and, to the last digit, the same losses of the untrained model at step 0,
+    which weights, data and code all decide. Otherwise it starts anew.
     The generator of a step depends on (seed, step) alone, so a resumed run sees the same batches.
     ``folder/training.csv`` gets one row per ``log_every`` steps with every entry of the returned dictionary.
     """
@@ -46,15 +49,20 @@ def train(
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98))
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, warmup))
     checkpoint, first = folder / "checkpoint.safetensors", 0
-    if checkpoint.exists():
+    settings = [steps, learning_rate, seed, weight_decay, warmup, ema]
+    with torch.no_grad():
+        begin = {name: float(value) for name, value in loss_of(0, _generator(seed, 0)).items()}
+    identity = repr((settings, begin))
+    if checkpoint.exists() and _identity(checkpoint) == identity:
         first = _restore(checkpoint, parameters, average, optimizer, scheduler)
         _forget(folder / "training.csv", first)
         logger.info("going on at step %d of %d", first, steps)
+    else:
+        (folder / "training.csv").unlink(missing_ok=True)
     model.train()
     seen, started = [], time.monotonic()
     for step in range(first, steps):
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        losses = loss_of(step, generator)
+        losses = loss_of(step, _generator(seed, step))
         if not torch.isfinite(losses["loss"]):
             raise HoldfastError(
                 f"The loss became {losses['loss'].item()} at step {step}: lower the learning rate and start anew."
@@ -77,11 +85,20 @@ def train(
             )
             seen = []
         if (step + 1) % save_every == 0 or step + 1 == steps:
-            _save(checkpoint, step + 1, parameters, average, optimizer)
+            _save(checkpoint, identity, step + 1, parameters, average, optimizer)
     with torch.no_grad():
         for name, p in parameters.items():
             p.copy_(average[name])
     model.cpu().eval()
+
+
+def _generator(seed: int, step: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+
+
+def _identity(checkpoint: Path) -> str | None:
+    with safe_open(checkpoint, "pt") as file:
+        return (file.metadata() or {}).get("identity")
 
 
 def _rate(step: int, steps: int, warmup: int) -> float:
@@ -106,7 +123,9 @@ def _forget(path: Path, step: int) -> None:
         path.write_text("".join(lines[:1] + [line for line in lines[1:] if int(line.split(",")[0]) <= step]))
 
 
-def _save(path: Path, step: int, parameters: dict, average: dict, optimizer: torch.optim.Optimizer) -> None:
+def _save(
+    path: Path, identity: str, step: int, parameters: dict, average: dict, optimizer: torch.optim.Optimizer
+) -> None:
     tensors = {"step": torch.tensor(step)}
     for name, p in parameters.items():
         state = optimizer.state[p]
@@ -117,7 +136,7 @@ def _save(path: Path, step: int, parameters: dict, average: dict, optimizer: tor
             f"count/{name}": state["step"],
         }
     partial = path.with_suffix(".partial")
-    save_file({name: t.contiguous().clone() for name, t in tensors.items()}, partial)
+    save_file({name: t.contiguous().clone() for name, t in tensors.items()}, partial, {"identity": identity})
     partial.replace(path)
 
 

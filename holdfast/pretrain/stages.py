@@ -83,11 +83,7 @@ def _save_clip(out: Path, model: torch.nn.Module) -> None:
 
 def train_denoiser(folder: Path, *, pictures: int, seed: int, steps: int, batch_size: int) -> None:
     """-> unet/model/ (diffusers layout), on latents and text states of the half-precision VAE and text tower"""
-    cache = folder / "unet" / "cache.safetensors"
-    if not cache.exists():
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        save_file(_cached(folder, pictures, seed), cache)
-    tensors = load_file(cache)
+    tensors = _cached(folder, pictures, seed)
     model = denoiser.train_denoiser(
         tensors["latents"], tensors["states"], tensors["caption_rows"], tensors["empty"], folder / "unet",
         seed=seed, steps=steps, batch_size=batch_size,

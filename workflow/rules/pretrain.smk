@@ -1,6 +1,7 @@
 # Trains the miniature from nothing into results/pretrain/models. What ships in models/ was made by these rules;
 # to study a model of your own, point the family's and the scorers' `source` at the new folders.
 PRETRAIN = {"pictures": 24000, "seed": 7}
+CLIP_CODE = ("pretrain.clip", "pretrain.classifier", "pretrain.data", "pretrain.loop", *WORLD)
 
 
 rule pretrain:
@@ -52,7 +53,7 @@ rule pretrain_classifier:
         gpu=GPU,
     params:
         settings={**PRETRAIN, "extra": 2500, "steps": 3000},
-        code=code_digest("pretrain.classifier", "pretrain.loop", "scorers.network"),
+        code=code_digest("pretrain.classifier", "pretrain.data", "pretrain.loop", "scorers.network", *WORLD),
     script:
         "../scripts/pretrain_classifier.py"
 
@@ -72,7 +73,7 @@ rule pretrain_vae:
         gpu=GPU,
     params:
         settings={"seed": 7, "steps": 3200},
-        code=code_digest("pretrain.vae", "pretrain.loop"),
+        code=code_digest("pretrain.vae", "pretrain.data", "pretrain.loop"),
     script:
         "../scripts/pretrain_vae.py"
 
@@ -92,7 +93,7 @@ rule pretrain_clip:
         gpu=GPU,
     params:
         settings={**PRETRAIN, "steps": 900},
-        code=code_digest("pretrain.clip", "pretrain.tokenizer", "pretrain.loop"),
+        code=code_digest(*CLIP_CODE, "pretrain.tokenizer"),
     script:
         "../scripts/pretrain_clip.py"
 
@@ -114,7 +115,7 @@ rule pretrain_lexical:
         gpu=GPU,
     params:
         settings={**PRETRAIN, "steps": 400},
-        code=code_digest("pretrain.lexical", "pretrain.clip", "pretrain.loop"),
+        code=code_digest(*CLIP_CODE, "pretrain.lexical"),
     script:
         "../scripts/pretrain_lexical.py"
 
@@ -135,7 +136,7 @@ rule pretrain_vision:
         gpu=GPU,
     params:
         settings={**PRETRAIN, "steps": 1000},
-        code=code_digest("pretrain.vision", "pretrain.clip", "pretrain.loop"),
+        code=code_digest(*CLIP_CODE, "pretrain.vision"),
     script:
         "../scripts/pretrain_vision.py"
 
@@ -158,7 +159,7 @@ rule pretrain_denoiser:
         gpu=GPU,
     params:
         settings={**PRETRAIN, "steps": 4200, "batch_size": 64},
-        code=code_digest("pretrain.denoiser", "pretrain.text", "pretrain.loop"),
+        code=code_digest(*CLIP_CODE, "pretrain.denoiser", "pretrain.stages", "pretrain.text", "pretrain.vae"),
     script:
         "../scripts/pretrain_denoiser.py"
 
@@ -201,6 +202,8 @@ rule pretrain_card:
         gpu=GPU,
     params:
         settings={"steps": 12, "guidance_scale": 2.0},
-        code=code_digest("pretrain.card", "pretrain.quality", "sampling", "noise"),
+        code=code_digest(
+            "pretrain.card", "pretrain.quality", "pretrain.vae", "pretrain.clip", "world.edits", "sampling", "noise"
+        ),
     script:
         "../scripts/pretrain_card.py"
