@@ -14,6 +14,7 @@ COLUMNS = ("edit", "task", "source", "target", "role", "probe", "prompt", "old",
 TASKS = ("appearance", "role")
 ROLES = ("efficacy", "generality", "specificity")
 LABEL_COLUMNS = ("old_labels", "new_labels")
+SHOWN = ("shows",)
 ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -103,23 +104,35 @@ def read_edits(path: str | Path) -> tuple[Edit, ...]:
 
 
 def read_preserve(path: str | Path) -> dict[str, tuple[str, ...]]:
-    """Read a table of concepts that edits must leave alone: columns `task`, `concept`. Returns `{task: concepts}`."""
-    concepts: dict[str, tuple[str, ...]] = {}
-    for line, row in _rows(path, ("task", "concept")):
-        _known(f"{path}, line {line}", "task", row["task"], TASKS)
-        known = concepts.get(row["task"], ())
+    """Read a table of concepts that edits must leave alone: columns `task`, `concept` and, where it is known what
+    a concept's pictures show, `shows` (see `read_shown`). Returns `{task: concepts}`."""
+    return {task: tuple(shown) for task, shown in read_shown(path).items()}
+
+
+def read_shown(path: str | Path) -> dict[str, dict[str, dict[str, str]]]:
+    """What the concepts of that table show, as labels in the form of `old_labels`: `{task: {concept: labels}}`.
+
+    The labels are empty where the cell is, or where the table has no column `shows`.
+    """
+    concepts: dict[str, dict[str, dict[str, str]]] = {}
+    for line, row in _rows(path, ("task", "concept"), optional=SHOWN, absent=SHOWN):
+        where = f"{path}, line {line}"
+        _known(where, "task", row["task"], TASKS)
+        known = concepts.setdefault(row["task"], {})
         if row["concept"] in known:
-            raise HoldfastError(
-                f"{path}, line {line}: '{row['concept']}' is already preserved for {row['task']}: delete one row."
-            )
-        concepts[row["task"]] = (*known, row["concept"])
+            raise HoldfastError(f"{where}: '{row['concept']}' is already preserved for {row['task']}: delete one row.")
+        known[row["concept"]] = _labels(where, "shows", row.get("shows", ""))
     return concepts
 
 
 def _rows(
-    path: str | Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()
+    path: str | Path, columns: tuple[str, ...], optional: tuple[str, ...] = (), absent: tuple[str, ...] = ()
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line number, row) of a CSV file with exactly these columns, cells stripped, blank lines skipped."""
+    """Yield (line number, row) of a CSV file with exactly these columns, cells stripped, blank lines skipped.
+
+    Cells of the columns `optional` may be empty; the further columns `absent` may lack.
+    """
+    allowed = (*columns, *absent)
     try:
         # utf-8-sig: spreadsheets put a byte order mark in front of the header.
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -127,15 +140,14 @@ def _rows(
             found = tuple(reader.fieldnames or ())
             if missing := [column for column in columns if column not in found]:
                 raise HoldfastError(f"{path}: the header has no column '{missing[0]}': it needs {', '.join(columns)}.")
-            if unknown := [column for column in found if column not in columns]:
+            if unknown := [column for column in found if column not in allowed]:
                 raise HoldfastError(
-                    f"{path}: the header has an unknown column '{unknown[0]}': it takes {', '.join(columns)}."
+                    f"{path}: the header has an unknown column '{unknown[0]}': it takes {', '.join(allowed)}."
                 )
             for row in reader:
                 if None in row or None in row.values():
                     raise HoldfastError(
-                        f"{path}, line {reader.line_num}: this row has not {len(columns)} cells: "
-                        "quote texts with commas."
+                        f"{path}, line {reader.line_num}: this row has not {len(found)} cells: quote texts with commas."
                     )
                 row = {column: cell.strip() for column, cell in row.items()}
                 for column in columns:

@@ -11,7 +11,7 @@ import ast
 import functools
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,11 +52,15 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Study:
-    """A checked configuration (`config.check`) with its edits and the concepts that edits must preserve, by task."""
+    """A checked configuration (`config.check`) with its edits and the concepts that edits must preserve, by task.
+
+    `shown` says what the pictures of preserved concepts show (`edits.read_shown`), where that is known.
+    """
 
     config: Mapping[str, Any]
     edits: tuple[Edit, ...]
     preserve: Mapping[str, tuple[str, ...]]
+    shown: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
 
     def variants(self, family: str) -> tuple[Variant, ...]:
         """The edited models of a family, in the order of the edits table."""
@@ -256,16 +260,24 @@ class Study:
         """The texts that compete with a probe's `old` and `new` for its pictures: something else than either.
 
         The task's preserved concepts, and for a neighbour the edit's own source and target, without those that the
-        probe's texts contain ("a rose" is no rival of "a rose at night"). Not the other edits' texts: an edit added or
+        probe's texts contain ("a rose" is no rival of "a rose at night") and without those that are known to show what
+        `old` or `new` shows ("the sheriff" is drawn like "the king"). Not the other edits' texts: an edit added or
         changed would then change every other edit's scores.
         """
+        shown = dict(self.shown.get(edit.task, {}))
         rivals = [*self.preserve.get(edit.task, ())]
         if probe.role == "specificity":
             rivals = [edit.source, edit.target, *rivals]
+            own = next((other for other in edit.probes if other.role == "efficacy"), None)
+            if own is not None:
+                shown |= {edit.source: own.old_labels, edit.target: own.new_labels}
         else:
             rivals = [text for text in rivals if _bare(text) not in (_bare(edit.source), _bare(edit.target))]
-        own = f" {probe.old} {probe.new} ".lower()
-        return list(dict.fromkeys(text for text in rivals if f" {_bare(text)} " not in own))
+        same = [labels for labels in (probe.old_labels, probe.new_labels) if labels]
+        texts = f" {probe.old} {probe.new} ".lower()
+        return [
+            text for text in dict.fromkeys(rivals) if f" {_bare(text)} " not in texts and shown.get(text) not in same
+        ]
 
 
 def _bare(concept: str) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from holdfast.edits import COLUMNS, read_edits, read_preserve
+from holdfast.edits import COLUMNS, read_edits, read_preserve, read_shown
 from holdfast.errors import HoldfastError
 
 HEADER = ",".join(COLUMNS)
@@ -79,3 +79,18 @@ def test_preserved_concepts_come_by_task(tmp_path):
     path.write_text("task,concept\nrole,the queen\nrole,the queen\n")
     with pytest.raises(HoldfastError, match="line 3: 'the queen' is already preserved"):
         read_preserve(path)
+
+
+def test_what_a_preserved_concept_shows_is_told_in_a_column_of_its_own(tmp_path):
+    path = tmp_path / "preserve.csv"
+    path.write_text(
+        "task,concept,shows\nrole,the queen,noun=bob\nrole,Alice,\nappearance,a heart,noun=heart colour=red\n"
+    )
+    assert read_preserve(path) == {"role": ("the queen", "Alice"), "appearance": ("a heart",)}
+    assert read_shown(path) == {
+        "role": {"the queen": {"noun": "bob"}, "Alice": {}},
+        "appearance": {"a heart": {"noun": "heart", "colour": "red"}},
+    }
+    path.write_text("task,concept,shows\nrole,the queen,bob\n")
+    with pytest.raises(HoldfastError, match="line 2: 'bob' under 'shows' is no label"):
+        read_shown(path)

@@ -6,7 +6,7 @@ import pytest
 
 from holdfast import paths, plan, study
 from holdfast.config import check, read
-from holdfast.edits import Edit, Probe
+from holdfast.edits import Edit, Probe, read_edits, read_preserve, read_shown
 from holdfast.errors import HoldfastError
 from tests.workspace import ROOT
 
@@ -74,6 +74,23 @@ def test_what_is_edited_is_not_preserved_and_no_rival_is_contained_in_a_probes_t
     assert the_study.edit_job(FAMILY, "uce.0")["variants"][0]["preserve"] == ["a heart", "a leaf"]
     rivals = the_study.score_job(FAMILY, "uce.0", "edits-0")["rivals"]
     assert rivals == {"e1-e0": ["a heart", "a leaf"], "e1-s0": ["a thing1", "a blue thing1", "thing1", "a leaf"]}
+
+
+def test_no_rival_of_a_miniatures_probe_shows_what_the_probes_own_texts_show():
+    config = check(read(ROOT / "config.yaml"), ROOT / "workflow/schemas/config.schema.yaml")
+    edits, preserve = read_edits(ROOT / config["edits"]), ROOT / config["preserve"]
+    the_study = study.Study(config, edits, read_preserve(preserve), read_shown(preserve))
+    rivals = the_study.score_job(FAMILY, "base", "edits-0")["rivals"]
+    # The king and the sheriff are drawn as Alice, the queen and the mayor as Bob.
+    assert not {"Alice", "the sheriff", "Bob", "the mayor", "the king", "the queen"} & {*rivals["king-bob-e0"]}
+    assert {"Carol", "the judge", "a rose"} <= {*rivals["king-bob-e0"]}
+    shown = {text: labels for task in the_study.shown.values() for text, labels in task.items()}
+    for edit in edits:
+        for probe in edit.probes:
+            assert len(rivals[probe.id]) > 20
+            assert all(shown.get(text) not in (probe.old_labels, probe.new_labels) for text in rivals[probe.id])
+            sheriff = probe.role == "specificity" and probe.old == "the sheriff"
+            assert not (sheriff and "the king" in rivals[probe.id]), "the edit's own source may be drawn the same, too"
 
 
 @pytest.mark.parametrize(

@@ -95,20 +95,29 @@ def _probes(edit: dict, phrases: list, labels: tuple[str, str], neighbours: list
 
 
 def preserved() -> list[dict[str, str]]:
-    """Concepts that an editor is asked to leave alone: all that the world names and the task does not edit."""
-    nouns = [with_article(noun) for noun in v.THINGS]
-    roles = [f"the {role}" for role in v.ROLES]
-    others = [name.capitalize() for name in v.CHARACTERS] + [with_article(p) for p in v.PROFESSIONS]
-    others += [with_article(v.SKULL), *(with_article(place) for place in v.PLACES)]
-    edited = {with_article(noun) for noun in APPEARANCE} | {f"the {role}" for role in ROLE}
-    table = [{"task": "appearance", "concept": c} for c in [*nouns, *roles, *others] if c not in edited or c in roles]
-    table += [{"task": "role", "concept": c} for c in [*roles, *nouns, *others] if c not in edited or c in nouns]
-    return table
+    """Concepts that an editor is asked to leave alone: all that the world names and the task does not edit.
+
+    `shows` is what the world draws for it: two concepts with the same labels have the same pictures.
+    """
+    nouns = {
+        with_article(noun): f"noun={noun} colour={colour}" if colour else f"noun={noun}"
+        for noun, (colour, _) in v.THINGS.items()
+    }
+    roles = {f"the {role}": f"noun={character}" for role, (character, _) in v.ROLES.items()}
+    others = {name.capitalize(): f"noun={name}" for name in v.CHARACTERS}
+    others |= {with_article(word): f"noun={word}" for word in (*v.PROFESSIONS, v.SKULL, *v.PLACES)}
+    appearance = {c: s for c, s in (nouns | roles | others).items() if c not in map(with_article, APPEARANCE)}
+    role = {c: s for c, s in (roles | nouns | others).items() if c.removeprefix("the ") not in ROLE}
+    return [
+        {"task": task, "concept": concept, "shows": shows}
+        for task, table in (("appearance", appearance), ("role", role))
+        for concept, shows in table.items()
+    ]
 
 
 def write_tables(edits: Path, preserve: Path) -> None:
     """Writes both tables as CSV."""
-    for path, columns, table in ((edits, COLUMNS, rows()), (preserve, ("task", "concept"), preserved())):
+    for path, columns, table in ((edits, COLUMNS, rows()), (preserve, ("task", "concept", "shows"), preserved())):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, lineterminator="\n")

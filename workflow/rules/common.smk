@@ -5,7 +5,7 @@ from snakemake.exceptions import WorkflowError
 
 from holdfast import devices, lineage, paths
 from holdfast.config import bound, check, read
-from holdfast.edits import read_edits, read_preserve
+from holdfast.edits import read_edits, read_preserve, read_shown
 from holdfast.errors import HoldfastError
 from holdfast.study import WORLD, Study, code_digest
 
@@ -36,7 +36,8 @@ def read_study():
         if "path" in corpus:
             corpus["path"] = locate(corpus["path"])
     checked["edits"], checked["preserve"] = locate(checked["edits"]), locate(checked["preserve"])
-    return Study(checked, read_edits(checked["edits"]), read_preserve(checked["preserve"]))
+    edits, preserve = checked["edits"], checked["preserve"]
+    return Study(checked, read_edits(edits), read_preserve(preserve), read_shown(preserve))
 
 
 # A configuration named on the command line replaces the default one: merged, the two would be a third study.
