@@ -105,13 +105,21 @@ _ORDER = {"additionalProperties": 0, "required": 2}
 
 
 def _cross_check(config: dict[str, Any]) -> None:
-    """What one schema cannot say: names that must be defined elsewhere, and settings that contradict each other."""
+    """What one schema cannot say: names that must be defined elsewhere, settings that contradict each other, and a
+    default that follows from another setting."""
     for name, family in config["families"].items():
         for scorer in family["scorers"]:
             _defined(f"families.{name}.scorers", scorer, config["scorers"], "scorers")
+        kinds = [config["scorers"][scorer]["kind"] for scorer in family["scorers"]]
+        if kinds.count("clip") != 1 or kinds.count("classifier") > 1:
+            raise HoldfastError(
+                f"config: families.{name}.scorers has {kinds.count('clip')} of kind clip and "
+                f"{kinds.count('classifier')} of kind classifier: give one clip and at most one classifier."
+            )
     for name, tuner in config["tuners"].items():
         if name.endswith(("-denoiser", "-text_encoder", "-both")):
             raise HoldfastError(f"config: tuners.{name} ends like a site, which `tunings` adds itself: rename it.")
+        tuner.setdefault("snapshots", [tuner["steps"]])
         if sorted(tuner["snapshots"]) != tuner["snapshots"] or tuner["snapshots"][-1] != tuner["steps"]:
             raise HoldfastError(
                 f"config: tuners.{name}.snapshots must rise and end with its number of steps, {tuner['steps']}."

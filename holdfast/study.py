@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +62,40 @@ class Study:
     edits: tuple[Edit, ...]
     preserve: Mapping[str, tuple[str, ...]]
     shown: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
+
+    def check_labels(self) -> None:
+        """Refuse labels of the tables that a classifier of the study doesn't know, before anything is computed.
+
+        What it knows is in the config.json at its configured source; where that file isn't, its job will tell.
+        """
+        used = {name for family in self.config["families"].values() for name in family["scorers"]}
+        for name in sorted(used):
+            scorer = self.config["scorers"][name]
+            file = Path(scorer["source"]) / "config.json"
+            if scorer["kind"] != "classifier" or not file.is_file():
+                continue
+            try:
+                heads = json.loads(file.read_text(encoding="utf-8"))["heads"]
+                heads = {head: [*values] for head, values in heads.items()}
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise HoldfastError(f"{file}: this describes no classifier: it needs heads and their labels.") from None
+            for table, owner, labels in self._labels():
+                for head, value in labels.items():
+                    if value not in heads.get(head, ()):
+                        known = ", ".join(f"{head}={label}" for label in heads.get(head, ())) or ", ".join(heads)
+                        raise HoldfastError(
+                            f"{table}: {owner} has the label {head}={value}, which {name} can't tell; it knows {known}."
+                        )
+
+    def _labels(self) -> Iterator[tuple[str, str, Mapping[str, str]]]:
+        """(table, whose, labels) of everything that has labels."""
+        for edit in self.edits:
+            for probe in edit.probes:
+                yield self.config["edits"], f"the probe '{probe.id}'", probe.old_labels
+                yield self.config["edits"], f"the probe '{probe.id}'", probe.new_labels
+        for concepts in self.shown.values():
+            for concept, labels in concepts.items():
+                yield self.config["preserve"], f"the concept '{concept}'", labels
 
     def variants(self, family: str) -> tuple[Variant, ...]:
         """The edited models of a family, in the order of the edits table."""

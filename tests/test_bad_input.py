@@ -42,6 +42,7 @@ def smoke_config():
         ("editors uce templates", ["a rose"], "must contain {}"),
         ("seeds", None, "seeds is None: it must be of type integer"),
         ("families mini-sd scorers", ["clipp"], "names 'clipp', which is not under scorers"),
+        ("families mini-sd scorers", ["mini-classifier"], "has 0 of kind clip and 1 of kind classifier: give one clip"),
         ("tunings", [{"tuner": "dora", "corpus": "mascot"}], "names 'dora', which is not under tuners"),
         ("tunings", [{"tuner": "lora", "corpus": "m"}], "names 'm', which is not under corpora"),
         ("tunings", [{"tuner": "lora", "corpus": "mascot"}] * 2, "repeats lora.denoiser.mascot with seed 0"),

@@ -30,6 +30,8 @@ def test_defaults_are_filled_in_and_the_input_is_left_alone(smoke):
     assert checked["tuners"]["lora"]["rank"] == 4
     assert checked["tunings"][0]["site"] == "denoiser"
     assert checked["statistics"] == {"draws": 1000, "confidence": 0.95, "seed": 0}
+    del smoke["tuners"]["lora"]["snapshots"]
+    assert check(smoke, SCHEMA)["tuners"]["lora"]["snapshots"] == [4], "the last step"
     # Filled once, there is nothing left to fill.
     assert check(checked, SCHEMA) == checked
 

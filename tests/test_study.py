@@ -1,6 +1,7 @@
 """A study: its shards, its jobs, and what they depend on."""
 
 import ast
+from dataclasses import replace
 
 import pytest
 
@@ -93,6 +94,26 @@ def test_no_rival_of_a_miniatures_probe_shows_what_the_probes_own_texts_show():
             assert not (sheriff and "the king" in rivals[probe.id]), "the edit's own source may be drawn the same, too"
 
 
+def test_a_label_that_no_classifier_can_tell_is_refused_before_any_job(tmp_path):
+    (tmp_path / "config.json").write_text('{"heads": {"noun": ["rose"], "colour": ["red", "blue"]}}')
+    the_study = a_study([an_edit(0)])
+    the_study.config["scorers"]["mini-classifier"]["source"] = str(tmp_path)
+    the_study.check_labels()
+    edit = the_study.edits[0]
+    for labels, sentence in (
+        (
+            {"colour": "bleu"},
+            "edits/smoke.csv: the probe 'e0-e0' has the label colour=bleu.*knows colour=red, ",
+        ),
+        ({"color": "red"}, "the label color=red, which mini-classifier can't tell; it knows noun, colour"),
+    ):
+        probe = replace(edit.probes[0], new_labels=labels)
+        with pytest.raises(HoldfastError, match=sentence):
+            replace(the_study, edits=(replace(edit, probes=(probe,)),)).check_labels()
+    with pytest.raises(HoldfastError, match="smoke-preserve.csv: the concept 'a leaf' has the label noun=leef"):
+        replace(the_study, shown={"role": {"a leaf": {"noun": "leef"}}}).check_labels()
+
+
 @pytest.mark.parametrize(
     ("method", "arguments", "sentence"),
     [
@@ -176,10 +197,13 @@ def test_every_module_that_a_job_computes_with_is_in_its_digest(job, arguments, 
     assert found == set(listed)
 
 
-def _imports(module):
-    """Modules of the package that a module imports anywhere, relative to the package."""
+def _imports(module, function=None):
+    """Modules of the package that a module, or one function of it, imports anywhere, relative to the package."""
     file = (ROOT / "holdfast").joinpath(*module.split(".")).with_suffix(".py")
-    for node in ast.walk(ast.parse(file.read_text())):
+    tree = ast.parse(file.read_text())
+    if function:
+        tree = next(node for node in tree.body if getattr(node, "name", None) == function)
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             package = (node.module or "").removeprefix("holdfast").strip(".")
             if node.level:

@@ -37,7 +37,9 @@ def read_study():
             corpus["path"] = locate(corpus["path"])
     checked["edits"], checked["preserve"] = locate(checked["edits"]), locate(checked["preserve"])
     edits, preserve = checked["edits"], checked["preserve"]
-    return Study(checked, read_edits(edits), read_preserve(preserve), read_shown(preserve))
+    study = Study(checked, read_edits(edits), read_preserve(preserve), read_shown(preserve))
+    study.check_labels()
+    return study
 
 
 # A configuration named on the command line replaces the default one: merged, the two would be a third study.
