@@ -151,7 +151,7 @@ def pictures(table, seeds=2):
     )
 
 
-def write_page(root, hostile=False, draws=200):
+def write_page(root, hostile=False, draws=500):
     """The whole report of the study under `root`, by the jobs' own functions. Returns the path of the page."""
     from holdfast import config
     from holdfast.jobs import aggregate, plot, report

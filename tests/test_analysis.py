@@ -34,7 +34,7 @@ def test_the_intervals_cover_the_truth_as_often_as_they_say():
         n = np.full((edits, seeds), float(pictures))
         base, tuned = np.zeros_like(n), np.zeros_like(n)
         values = np.stack([n, base, n, tuned, generator.binomial(pictures, left, size=(edits, seeds))], axis=2)
-        drawn = statistics.totals(values, 400, seed=0)
+        drawn = statistics.totals(values, 500, seed=0)
         ratio = (drawn[:, 4] - drawn[:, 3]) / (drawn[:, 2] - drawn[:, 1])
         low, high = statistics.interval(ratio, edits, 0.95)
         hits += low <= 0.7 <= high
@@ -61,6 +61,16 @@ def test_missing_seeds_are_never_drawn_and_one_edit_has_no_interval():
     assert np.isnan(statistics.interval(drawn, 1, 0.95)).all()
     with pytest.raises(HoldfastError, match="without pictures"):
         statistics.totals(np.full((1, 2, 1), np.nan), 10, seed=0)
+
+
+def test_an_interval_needs_a_draw_beyond_each_limit():
+    drawn = np.random.default_rng(0).normal(size=10_000)
+    assert np.isnan(statistics.interval(drawn, 3, 0.95)).all()
+    low, high = statistics.interval(drawn, 4, 0.95)
+    assert drawn.min() < low < -3 < 3 < high < drawn.max()
+    assert np.isnan(statistics.interval(np.append(drawn[:500], np.full(9500, np.nan)), 4, 0.95)).all()
+    assert np.isfinite(statistics.interval(drawn[:1000], 6, 0.95)).all()
+    assert np.isnan(statistics.interval(drawn[:1000], 5, 0.95)).all()
 
 
 def test_persistence_equals_an_independent_computation(study, cells):
@@ -120,6 +130,7 @@ def test_reversal_and_drift_are_told_apart(fate, reversal, drift):
     """Both lose the whole effect, and the persistence is the same: only the fates differ."""
     row = persistence.tabulate(persistence.pictures(outcomes(fate)), **BOOTSTRAP).iloc[0]
     assert row["persistence"] == (1.0 if fate == "target" else 0.0)
+    assert np.isnan(row["ci_low"]), "two edits are too few for an interval, and still have a persistence"
     assert (row["held"], row["reversal"], row["drift"]) == (1 - reversal - drift, reversal, drift)
 
 

@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from holdfast import artifacts, sampling
+from holdfast import artifacts, config, sampling
+from holdfast.analysis import tables
 from holdfast.edits import Edit, Probe
 from holdfast.errors import HoldfastError
 from holdfast.report import answer, headline, page, pictures, plots, svg, words
-from tests import synthetic
+from tests import synthetic, test_study
+from tests.workspace import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -75,16 +77,84 @@ def test_the_page_shows_the_tables_numbers(html, root):
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [
-        (1.1, 1.4, "stronger"),
+        (1.1, 1.4, "strengthened"),
         (0.8, 1.1, "held"),
-        (0.2, 0.9, "part"),
-        (-0.1, 0.6, "gone"),
+        (0.5, 1.1, "undecided"),
+        (0.02, 1.5, "undecided"),
+        (0.2, 0.9, "weakened"),
+        (-0.1, 0.4, "gone"),
+        (-0.05, 0.95, "undecided"),
         (-0.1, 1.2, "undecided"),
-        (np.nan, np.nan, "none"),
+        (-0.4, -0.1, "undecided"),
+        (np.nan, np.nan, "undecided"),
     ],
 )
 def test_a_verdict_is_what_its_interval_allows(low, high, expected):
-    assert answer.verdict(low, high) == expected
+    assert answer.verdict(0.6, low, high) == expected
+    assert answer.verdict(np.nan, low, high) == "none"
+
+
+def test_without_intervals_the_report_calls_every_cell_undecided(root, tmp_path):
+    cells, edits, rates = (read(root, name) for name in ("persistence.csv", "edits.csv", "rates.csv"))
+    cells[["ci_low", "ci_high"]] = np.nan
+    rates[["ci_low", "ci_high"]] = np.nan
+    found = answer.cells(cells)
+    assert answer.lede(found).count("are undecided: ") == len(found) == 2
+    assert answer.table(found, 0.95).count("undecided") == 2
+    for name in ("persistence", "steps"):
+        getattr(plots, name)(cells, edits, tmp_path / f"{name}.svg", tmp_path / f"{name}.png")
+    plots.specificity(rates, tmp_path / "specificity.svg", tmp_path / "specificity.png")
+    html = page.render(
+        config=synthetic_config(),
+        persistence=cells,
+        edits=edits,
+        rates=rates,
+        costs=read(root, "costs.csv"),
+        pictures=tables.read_parquet(root / "results/tables/pictures-mini-sd.parquet"),
+        figures={name: (tmp_path / f"{name}.svg").read_text() for name in ("persistence", "steps", "specificity")},
+        environment={},
+    )
+    assert html.count('<span class="badge">undecided</span>') == 2
+    assert "interval – undecided" in html
+    assert not re.search(r"\bnan\b", html)
+
+
+def synthetic_config():
+    return config.check(config.read(ROOT / "config.yaml"), ROOT / "workflow/schemas/config.schema.yaml")
+
+
+def test_settings_name_no_folder_above_the_repository(tmp_path):
+    settings = synthetic_config()
+    plain = words.relative(settings, tmp_path)
+    assert plain == settings
+    settings["families"]["mini-sd"]["source"] = str(tmp_path / "models/mini-sd")
+    settings["edits"] = str(tmp_path / "edits/miniature.csv")
+    assert words.relative(settings, tmp_path) == plain
+    assert words.relative({"path": [f"{tmp_path}-other/x"]}, tmp_path) == {"path": [f"{tmp_path}-other/x"]}
+
+
+JOBS = {
+    "aggregate_scores": ("jobs.aggregate", "run"),
+    "plot_persistence": ("jobs.plot", "persistence"),
+    "plot_outcomes": ("jobs.plot", "outcomes"),
+    "plot_grids": ("jobs.plot", "grids"),
+    "write_report": ("jobs.report", "run"),
+}
+
+
+@pytest.mark.parametrize("rule", JOBS)
+def test_every_module_that_a_table_or_figure_is_made_with_is_in_its_rules_digest(rule):
+    """From the imports of the job's own function on; a function borrowed from another job imports nothing itself."""
+    rules = "".join((ROOT / f"workflow/rules/{name}.smk").read_text() for name in ("aggregate", "report"))
+    digest = re.search(rf"^rule {rule}:.*?code_digest\((.*?)\n    script:", rules, re.DOTALL | re.MULTILINE)
+    module, function = JOBS[rule]
+    found, queue = {module}, list(test_study._imports(module, function))
+    while queue:
+        name = queue.pop()
+        if name not in found | test_study.PLUMBING:
+            found.add(name)
+            queue += [] if name.startswith("jobs.") else test_study._imports(name)
+    assert found == set(re.findall(r'"([\w.]+)"', digest[1]))
 
 
 def test_the_answer_follows_the_numbers(root):
@@ -95,14 +165,12 @@ def test_the_answer_follows_the_numbers(root):
     chosen = (changed["task"] == "role") & (changed["measure"] == "efficacy")
     changed.loc[chosen, ["persistence", "ci_low", "ci_high"]] = [0.031, -0.02, 0.09]
     after = answer.lede(answer.cells(changed))
-    assert "Role edits have no clear effect left: 3\N{NARROW NO-BREAK SPACE}% of it is left" in after
+    assert "Role edits are gone: 3\N{NARROW NO-BREAK SPACE}% of their effect is left" in after
     assert before.split("Role edits")[0] == after.split("Role edits")[0]
     assert "no cell" in answer.lede([])
 
 
 def read(root, name):
-    from holdfast.analysis import tables
-
     return tables.read_csv(root / "results/tables" / name)
 
 
@@ -177,8 +245,6 @@ def test_pictures_show_the_first_training_seed_of_every_tuning():
 
 
 def test_a_page_with_too_many_pictures_leaves_edits_of_every_task_out(root, monkeypatch):
-    from holdfast.analysis import tables
-
     table = tables.read_parquet(root / "results/tables/pictures-mini-sd.parquet")
     monkeypatch.setattr(page, "PICTURE_BUDGET", int(table["webp"].map(len).sum() / 2))
     groups, left_out = page._pictures(table)

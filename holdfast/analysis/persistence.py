@@ -150,7 +150,8 @@ def tabulate(frame, *, draws, confidence, seed):
     """The persistence table: one row per cell and measure (columns: docs/tables.md).
 
     frame: from `pictures`. draws, confidence, seed: of the bootstrap. Persistence and its interval are blank where the
-    interval of the effect (edited - base) contains 0: without an effect there is nothing that could persist.
+    interval of the effect (edited - base) contains 0: without an effect there is nothing that could persist. Where the
+    edits are too few for an interval, persistence stands alone.
     """
     rows = []
     for cell, joined in paired(frame):
@@ -168,7 +169,7 @@ def tabulate(frame, *, draws, confidence, seed):
             row |= {name: float(point[name]) for name in (*ARMS, "persistence", "ratio")}
             low, high = statistics.interval(drawn["effect"], len(table), confidence)
             row["ci_low"], row["ci_high"] = statistics.interval(drawn["persistence"], len(table), confidence)
-            if not (low > 0 or high < 0 or len(table) < 2) or point["effect"] == 0:
+            if low <= 0 <= high or point["effect"] == 0:
                 row |= dict.fromkeys(("persistence", "ci_low", "ci_high"), float("nan"))
             for name in ("held", "reversal", "drift"):
                 row[name] = float(point[name])

@@ -53,10 +53,14 @@ def tail(clusters, confidence):
 
 
 def interval(draws, clusters, confidence):
-    """Expanded percentile interval: (low, high). Both NaN where there are fewer than two clusters or no finite draw."""
+    """Expanded percentile interval: (low, high).
+
+    Both NaN where there are fewer than two clusters, or fewer finite draws than it takes for one to lie beyond each
+    limit: the limits would be the smallest and the largest draw, which say how often was drawn and not how sure it is.
+    """
     draws = draws[np.isfinite(draws)]
     cut = tail(clusters, confidence)
-    if len(draws) == 0 or np.isnan(cut):
+    if np.isnan(cut) or cut * len(draws) < 1:
         return float("nan"), float("nan")
     low, high = np.quantile(draws, [cut, 1 - cut])
     return float(low), float(high)

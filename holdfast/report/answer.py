@@ -9,41 +9,45 @@ from holdfast.report import words
 from holdfast.report.plots import last_step, outcome_rates
 
 HEADLINE = "efficacy"
-# What an interval of the persistence says. None of these is a test of equivalence: "no clear loss" isn't "no loss".
+# What an interval of the persistence says. The sentences and badges claim no more than the interval supports.
 VERDICTS = {
-    "stronger": "grew stronger",
-    "held": "show no clear loss",
-    "part": "lost part of their effect",
-    "gone": "have no clear effect left",
-    "undecided": "can't be judged",
-    "none": "had no effect to lose, or are too few for an interval",
+    "strengthened": "grew stronger",
+    "held": "held",
+    "weakened": "weakened",
+    "gone": "are gone",
+    "undecided": "are undecided",
+    "none": "had no clear effect to lose",
 }
 REASONS = {
-    "stronger": "{left} of their effect is there after tuning ({interval})",
-    "held": "{left} of their effect is left, and the interval reaches full strength ({interval})",
-    "part": "{left} of it is left ({interval})",
-    "gone": "{left} of it is left, and the interval reaches nothing ({interval})",
-    "undecided": "{left} of their effect is left, but the interval reaches from nothing to full strength ({interval})",
+    "strengthened": "{left} of their effect is there after tuning, and all of the interval is above full strength "
+    "({interval})",
+    "held": "{left} of their effect is left, more than half of it is sure, and full strength is possible ({interval})",
+    "weakened": "{left} of their effect is left, and the interval excludes both nothing and full strength ({interval})",
+    "gone": "{left} of their effect is left, less than half of it is sure, and nothing is possible ({interval})",
+    "undecided": "{left} of their effect is left, but the interval is too wide to tell ({interval})",
 }
-BADGES = {
-    "stronger": "stronger",
-    "held": "no clear loss",
-    "part": "partly lost",
-    "gone": "no clear effect left",
-    "undecided": "undecided",
-    "none": "not defined",
-}
+NO_INTERVAL = "{left} of their effect is left, but there are too few edits or draws for an interval"
+BADGES = {name: name for name in VERDICTS} | {"none": "not defined"}
+RULES = (
+    "“Strengthened” means that the interval of efficacy’s persistence lies above 100 %; “held” that it lies above "
+    "50 % and reaches 100 %; “weakened” that it lies above 0 % and below 100 %; “gone” that it contains 0 % and lies "
+    "below 50 %; “undecided” is everything else, an interval that can’t be had included."
+).replace(" %", "\N{NARROW NO-BREAK SPACE}%")
 
 
-def verdict(low, high):
-    """Which of VERDICTS an interval of the persistence means."""
-    if pd.isna(low) or pd.isna(high):
+def verdict(value, low, high):
+    """Which of VERDICTS a persistence and its interval mean."""
+    if pd.isna(value):
         return "none"
     if low > 1:
-        return "stronger"
-    if low > 0:
-        return "part" if high < 1 else "held"
-    return "gone" if high < 1 else "undecided"
+        return "strengthened"
+    if low > 0.5 and high >= 1:
+        return "held"
+    if low > 0 and high < 1:
+        return "weakened"
+    if low <= 0 <= high < 0.5:
+        return "gone"
+    return "undecided"  # limits that are NaN, too
 
 
 def cells(persistence):
@@ -60,7 +64,7 @@ def cells(persistence):
         head = rows.loc[HEADLINE]
         cell = dict(zip(CELL, key, strict=True)) | {"tuning": words.tuning(head), "rows": rows.to_dict("index")}
         cell |= {"persistence": head["persistence"], "low": head["ci_low"], "high": head["ci_high"]}
-        cell["verdict"] = verdict(head["ci_low"], head["ci_high"])
+        cell["verdict"] = verdict(head["persistence"], head["ci_low"], head["ci_high"])
         cell |= {"n_edits": int(head["n_edits"]), "n_images": int(head["n_images"])}
         wanted = ("classified_generality", "classified_efficacy", "generality", "efficacy")
         known = [rows.loc[m] for m in wanted if m in rows.index]
@@ -82,7 +86,9 @@ def lede(found):
     sentences = []
     for cell in found:
         interval = words.between(cell["low"], cell["high"])
-        reason = REASONS.get(cell["verdict"], "").format(left=words.percent(cell["persistence"]), interval=interval)
+        reason = NO_INTERVAL if interval == words.MISSING else REASONS.get(cell["verdict"], "")
+        reason = "" if cell["verdict"] == "none" else reason
+        reason = reason.format(left=words.percent(cell["persistence"]), interval=interval)
         told = f"{VERDICTS[cell['verdict']]}: {reason}" if reason else VERDICTS[cell["verdict"]]
         sentences.append(f"{_name(cell, found)} {told}.")
     return " ".join(sentences)

@@ -46,7 +46,7 @@ def render(*, config, persistence, edits, rates, costs, pictures, figures, envir
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     templates.trim_blocks = templates.lstrip_blocks = True
-    templates.globals |= {"words": words, "badges": answer.BADGES}
+    templates.globals |= {"words": words, "badges": answer.BADGES, "rules": answer.RULES}
     drawn = {name: _figure(name, text) for name, text in figures.items()}
     statistics = config["statistics"]
     return templates.get_template("study.html").render(

@@ -62,7 +62,7 @@ def persistence(table, edits, svg, png):
                     found = part.loc[role]
                     text = words.percent(found["persistence"])
                     axes.text(1.03, y - 0.12, text, transform=axes.get_yaxis_transform(), weight="bold", va="center")
-                    text = words.between(found["ci_low"], found["ci_high"])
+                    text = words.interval(found["persistence"], found["ci_low"], found["ci_high"])
                     at = axes.get_yaxis_transform()
                     axes.text(1.03, y + 0.19, text, transform=at, va="center", fontsize=7.5, color=style.MUTED)
                 ticks.append(y)

@@ -34,6 +34,21 @@ def between(low, high):
     return f"{_round(100 * low, 0)} to {_round(100 * high, 0)}\N{NARROW NO-BREAK SPACE}%"
 
 
+def interval(value, low, high):
+    """The interval of a value: as `between`, but 'undecided' where the value is known and its interval isn't."""
+    known = not math.isnan(value) and (math.isnan(low) or math.isnan(high))
+    return f"{MISSING} undecided" if known else between(low, high)
+
+
+def relative(settings, root):
+    """Settings (dicts, lists and plain values) with every path below the folder `root` as seen from there."""
+    if isinstance(settings, dict):
+        return {key: relative(value, root) for key, value in settings.items()}
+    if isinstance(settings, list | tuple):
+        return [relative(value, root) for value in settings]
+    return settings.removeprefix(f"{root}/") if isinstance(settings, str) else settings
+
+
 def _round(value, digits):
     text = f"{value:.{digits}f}"
     text = text.removeprefix("-") if float(text) == 0 else text

@@ -1,3 +1,6 @@
+from holdfast.report.words import relative
+
+
 rule plot_persistence:
     input:
         persistence="results/tables/persistence.csv",
@@ -24,7 +27,10 @@ rule plot_persistence:
     conda:
         "../../envs/holdfast.yaml"
     params:
-        code=code_digest("jobs.plot", "report.plots", "report.style", "report.words"),
+        code=code_digest(
+            *("jobs.plot", "report.plots", "report.style", "report.words"),
+            *("analysis.tables", "analysis.persistence", "analysis.statistics"),
+        ),
     script:
         "../scripts/plot_persistence.py"
 
@@ -54,7 +60,10 @@ rule plot_outcomes:
     conda:
         "../../envs/holdfast.yaml"
     params:
-        code=code_digest("jobs.plot", "report.plots", "report.style", "report.words"),
+        code=code_digest(
+            *("jobs.plot", "report.plots", "report.style", "report.words"),
+            *("analysis.tables", "analysis.persistence", "analysis.statistics"),
+        ),
     script:
         "../scripts/plot_outcomes.py"
 
@@ -86,7 +95,10 @@ rule plot_grids:
     params:
         kind=lookup(dpath="families/{family}/kind", within=STUDY.config),
         relations=STUDY.relations(),
-        code=code_digest("jobs.plot", "report.pictures", "report.plots", "report.style", "report.words", "sampling"),
+        code=code_digest(
+            *("jobs.plot", "jobs.aggregate", "report.pictures", "report.plots", "report.style", "report.words"),
+            *("analysis.tables", "analysis.persistence", "analysis.statistics", "sampling"),
+        ),
     script:
         "../scripts/plot_grids.py"
 
@@ -115,7 +127,10 @@ rule write_report:
     conda:
         "../../envs/holdfast.yaml"
     params:
-        config=dict(STUDY.config),
-        code=code_digest("jobs.report", "report.page", "report.answer", "report.svg", "report.style", "report.words"),
+        config=relative(STUDY.config, workflow.basedir),
+        code=code_digest(
+            *("jobs.report", "report.page", "report.answer", "report.plots", "report.svg", "report.style"),
+            *("report.words", "analysis.costs", "analysis.tables", "analysis.persistence", "analysis.statistics"),
+        ),
     script:
         "../scripts/write_report.py"
