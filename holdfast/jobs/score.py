@@ -4,20 +4,24 @@ from collections import defaultdict
 from pathlib import Path
 
 
-def run(job, *, model, scorers, samples, output, log, threads):
+def run(job, *, model, scorers, deltas, samples, output, log, threads):
     """Measure the pictures of `samples` as `job` (`Study.score_job`) says; one row per picture and measure to `output`.
 
-    `scorers` are the manifests of the job's scorers, in its order.
+    `scorers` are the manifests of the job's scorers, in its order, whose folders are verified; `deltas` are the files
+    of the state that drew the pictures.
     """
     from holdfast import devices
     from holdfast import log as logs
+    from holdfast.jobs.check import check_deltas
+    from holdfast.lineage import prefixes
 
     logs.job(log)
+    check_deltas(deltas, job["family"], prefixes(job["lineage"]))
     device = devices.prepare(threads)
 
     import pandas as pd
 
-    from holdfast import artifacts, families, sampling, states
+    from holdfast import artifacts, families, hub, sampling, states
     from holdfast.edits import Probe
     from holdfast.errors import ArtifactError
     from holdfast.scorers import SCORERS
@@ -29,8 +33,16 @@ def run(job, *, model, scorers, samples, output, log, threads):
         raise ArtifactError(
             f"{samples} is foreign: another model or state drew it; delete it and run the workflow again."
         )
+    if header["parents"] != states.parents_of(model_dir, deltas):
+        raise ArtifactError(
+            f"{samples} is stale: {deltas[-1] if deltas else 'its state'} is not what drew it any more; "
+            "delete it and run the workflow again."
+        )
     if {row[2] for row in header["rows"]} != probes.keys():
         raise ArtifactError(f"{samples} is stale: it shows other probes; delete it and run the workflow again.")
+
+    for manifest in scorers:
+        hub.verify(Path(manifest).parent)
 
     # Pictures that compete with the same texts are measured together; a group's pictures are in memory, no more.
     groups = defaultdict(list)

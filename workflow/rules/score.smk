@@ -2,6 +2,7 @@ rule score_images:
     input:
         model=model,
         scorers=scorers,
+        deltas=state,
         samples="results/samples/{family}/{lineage}/{probes}.safetensors",
     output:
         "results/scores/{family}/{lineage}/{probes}.parquet",

@@ -6,6 +6,7 @@ run(
     snakemake.params.job,
     model=snakemake.input.model,
     scorers=list(snakemake.input.scorers),
+    deltas=list(snakemake.input.deltas),
     samples=snakemake.input.samples,
     output=snakemake.output[0],
     log=snakemake.log[0],
