@@ -14,6 +14,8 @@ from holdfast import artifacts
 from holdfast.errors import HoldfastError
 
 MANIFEST = "manifest.json"
+# In a fetched folder: the names of the files that `fetch` brought there.
+FETCHED = ".fetched.json"
 _CHUNK = 1 << 20
 
 
@@ -21,7 +23,7 @@ def fetch(source, target_dir):
     """Copy a model folder into place, verifying every file against the source's manifest on the way.
 
     Files that are already in place and verify are kept, so an interrupted fetch goes on where it stopped. The target's
-    manifest is written last.
+    manifest is written last. Files that an earlier revision brought and the new one doesn't list are removed.
 
     Args:
         source: local folder with a manifest.json.
@@ -37,18 +39,23 @@ def fetch(source, target_dir):
     source, target = Path(source), Path(target_dir)
     manifest = read_manifest(source)
     _check_names(source, manifest, "restore the folder from its repository")
-    stale = target / MANIFEST
-    if stale.is_file():
-        # What an earlier revision brought here, and only that, is ours to remove.
-        for name in read_manifest(target)["files"].keys() - manifest["files"].keys():
-            (target / name).unlink(missing_ok=True)
-        if read_manifest(target) != manifest:
-            stale.unlink()
+    stale, record = target / MANIFEST, target / FETCHED
+    # What earlier fetches brought here, and only that, is ours to remove. It is listed apart from the manifest, which
+    # a killed fetch hasn't written, and which Snakemake, whose output it is, deletes before it fetches again.
+    ours = _fetched(record) | (read_manifest(target)["files"].keys() if stale.is_file() else set())
+    target.mkdir(parents=True, exist_ok=True)
+    artifacts.write_text(record, json.dumps(sorted(ours | manifest["files"].keys()), indent=2) + "\n")
+    for name in ours - manifest["files"].keys():
+        (target / name).unlink(missing_ok=True)
+        _sweep(target / name)
+    if stale.is_file() and read_manifest(target) != manifest:
+        stale.unlink()
     for name, entry in manifest["files"].items():
         _sweep(target / name)
         if not _matches(target / name, entry):
             _copy(source / name, target / name, entry)
     _check_names(target, manifest, "move it away")
+    artifacts.write_text(record, json.dumps(sorted(manifest["files"]), indent=2) + "\n")
     artifacts.write_text(stale, _dump(manifest))
     return manifest
 
@@ -89,8 +96,7 @@ def read_manifest(model_dir):
         raise HoldfastError(f"{path} is damaged: it is no JSON ({error}); restore the folder.") from error
     try:
         for name, entry in manifest["files"].items():
-            parts = PurePosixPath(name).parts
-            if not parts or name == MANIFEST or name.startswith("/") or ".." in parts or "\\" in name:
+            if not _inside(name):
                 raise HoldfastError(f"{path} lists {name!r}, which is no file inside its folder; don't use this model.")
             if not (isinstance(entry["size"], int) and len(bytes.fromhex(entry["sha256"])) == 32):
                 raise ValueError(name)
@@ -118,12 +124,32 @@ def verify(model_dir):
             raise _altered(model_dir / name)
 
 
+def _inside(name):
+    """Whether a name is that of a file that a manifest may list: inside its folder, and none of ours."""
+    parts = PurePosixPath(name).parts
+    outside = name.startswith("/") or ".." in parts or "\\" in name
+    return bool(parts) and not outside and name not in (MANIFEST, FETCHED)
+
+
+def _fetched(record):
+    """The names that earlier fetches wrote down; none where nothing was fetched."""
+    try:
+        names = json.loads(record.read_text(encoding="utf-8"))
+        if not all(_inside(name) for name in names):
+            raise ValueError("a name outside the folder")
+    except FileNotFoundError:
+        return set()
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise HoldfastError(f"{record} is damaged ({error}); delete its folder, it is fetched again.") from error
+    return set(names)
+
+
 def _names(folder):
-    """Names of all files below a folder, without its manifest."""
+    """Names of all files below a folder, without its manifest and the list of what was fetched."""
     if not folder.is_dir():
         raise HoldfastError(f"{folder} is no folder; check the path.")
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-    return names - {MANIFEST}
+    return names - {MANIFEST, FETCHED}
 
 
 def _check_names(folder, manifest, remedy):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,8 @@ def test_a_fetched_folder_equals_its_source_and_its_manifest_tells_the_truth(sou
         "size": 2304,
         "sha256": hashlib.sha256(data).hexdigest(),
     }
-    assert sorted(path.name for path in target.rglob("*")) == sorted(path.name for path in source.rglob("*"))
+    found = {path.relative_to(target) for path in target.rglob("*")} - {Path(hub.FETCHED)}
+    assert found == {path.relative_to(source) for path in source.rglob("*")}
     assert hub.manifest_hash(target) == hub.manifest_hash(source)
     hub.verify(target)
 
@@ -85,9 +87,25 @@ def test_a_new_revision_replaces_the_old_one_but_nobody_elses_files(source, tmp_
     hub.fetch(source, target)
     (source / "unet" / "weights.safetensors").rename(source / "unet" / "renamed.safetensors")
     hub.write_manifest(source, "holdfast/test", "2")
+    (target / "manifest.json").unlink()  # as Snakemake does with an output before its job
     hub.fetch(source, target)
+    hub.verify(target)
     assert not (target / "unet" / "weights.safetensors").exists()
     (target / "notes.txt").write_text("mine")
     with pytest.raises(HoldfastError, match="holds notes.txt"):
         hub.fetch(source, target)
     assert (target / "notes.txt").read_text() == "mine"
+    (target / hub.FETCHED).write_text('["../../source/model_index.json"]')
+    with pytest.raises(HoldfastError, match="is damaged"):
+        hub.fetch(source, target)
+    assert (source / "model_index.json").exists()
+
+
+def test_a_folder_that_was_never_fetched_keeps_what_it_holds(source, tmp_path):
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "notes.txt").write_text("mine")
+    for _ in range(2):
+        with pytest.raises(HoldfastError, match="holds notes.txt"):
+            hub.fetch(source, tmp_path / "target")
+    assert (tmp_path / "target" / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / "target" / "manifest.json").exists()
