@@ -19,12 +19,11 @@ VERDICTS = {
     "none": "had no clear effect to lose",
 }
 REASONS = {
-    "strengthened": "{left} of their effect is there after tuning, and all of the interval is above full strength "
-    "({interval})",
-    "held": "{left} of their effect is left, more than half of it is sure, and full strength is possible ({interval})",
-    "weakened": "{left} of their effect is left, and the interval excludes both nothing and full strength ({interval})",
-    "gone": "{left} of their effect is left, less than half of it is sure, and nothing is possible ({interval})",
-    "undecided": "{left} of their effect is left, but the interval is too wide to tell ({interval})",
+    "strengthened": "{left} of their effect is there, and the interval stays above full strength ({interval})",
+    "held": "{left} of their effect is left, and the interval stays above half and reaches full strength ({interval})",
+    "weakened": "{left} of their effect is left, and the interval excludes both zero and full strength ({interval})",
+    "gone": "{left} of their effect is left, and the interval contains zero and stays below half ({interval})",
+    "undecided": "{left} of their effect is left, but the interval supports no verdict ({interval})",
 }
 NO_INTERVAL = "{left} of their effect is left, but there are too few edits or draws for an interval"
 BADGES = {name: name for name in VERDICTS} | {"none": "not defined"}
