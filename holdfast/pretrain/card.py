@@ -53,12 +53,12 @@ def _text(pipe, rows, groups, rates, shares, steps, guidance_scale) -> str:
 
 Three small models trained from nothing on Holdfast's drawn world (32 x 32 pictures with known ground truth, see
 docs/world.md): `mini-sd`, a Stable Diffusion pipeline of diffusers' own classes (parameters: {sizes}),
-`mini-clip`, an OpenCLIP model that scores pictures, and `mini-classifier`, which reads a picture's attributes. They exist so that a
-study of edits under fine-tuning runs on a laptop. They draw nothing but this world.
+`mini-clip`, an OpenCLIP model that scores pictures, and `mini-classifier`, which reads a picture's attributes. They
+exist so that a study of edits under fine-tuning runs on a laptop. They draw nothing but this world.
 
 Made by `snakemake pretrain`; this page is that command's last output. All shares below were measured on the
-half-precision weights, at {steps} DPM-Solver++ steps and guidance {guidance_scale}, with seeds that no other part of the
-study uses.
+half-precision weights, at {steps} DPM-Solver++ steps and guidance {guidance_scale}, with seeds that no other part
+of the study uses.
 
 ## The judges
 
