@@ -72,8 +72,9 @@ def test_a_changed_edit_reruns_its_own_shard(changed):
     changed.replace("edits/smoke.csv", "the king,Bob,efficacy", "the king,Carol,efficacy")
     changed.replace("edits/smoke.csv", "the king,Bob,generality", "the king,Carol,generality")
     changed.replace("edits/smoke.csv", "the king,Bob,specificity", "the king,Carol,specificity")
+    changed.replace("edits/smoke.csv", "noun=alice,noun=bob", "noun=alice,noun=carol")
     jobs = changed.jobs()
-    # The base and the tuned base drew what they drew; their neighbours have a new rival text, so they are scored again.
+    # The base and the tuned base drew what they drew; labels and a rival are new, so they are scored again.
     assert {job for job in jobs if job[0] in METHODS} == {
         ("edit_model", "results/states/mini-sd/uce.1/delta.safetensors"),
         ("tune_model", "results/states/mini-sd/uce.1/lora.mascot.s0/delta.safetensors"),
