@@ -18,8 +18,9 @@ def shares(folder):
     """Frame of the model rules: jobs, seconds of jobs, seconds of model work, share that is not model work."""
     rows = []
     for rule in RULES:
-        for file in sorted((folder / "results" / "benchmarks" / rule).rglob("*.tsv")):
-            log = folder / "logs" / rule / file.relative_to(folder / "results" / "benchmarks" / rule).with_suffix(".log")
+        benchmarks = folder / "results" / "benchmarks" / rule
+        for file in sorted(benchmarks.rglob("*.tsv")):
+            log = (folder / "logs" / rule / file.relative_to(benchmarks)).with_suffix(".log")
             last = _GONE.findall(log.read_text(encoding="utf-8"))[-1]
             hours, minutes, seconds = (int(part or 0) for part in last)
             rows.append((rule, float(pd.read_csv(file, sep="\t")["s"].iloc[-1]), hours * 3600 + minutes * 60 + seconds))
