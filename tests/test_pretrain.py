@@ -92,3 +92,31 @@ def test_the_shipped_weights_are_half_precision_and_small():
     assert sum(file.stat().st_size for file in MODELS.rglob("*") if file.is_file()) < 60_000_000
     index = json.loads((MODELS / "mini-sd" / "model_index.json").read_text())
     assert index["_class_name"] == "StableDiffusionPipeline" and np.isfinite(len(index))
+
+
+def test_the_whole_training_runs_from_nothing_to_models_that_load(tmp_path):
+    from holdfast import families
+    from holdfast.pretrain import stages
+
+    sizes = {"pictures": 500, "seed": 3}
+    stages.draw_world(tmp_path, **sizes, extra=20)
+    stages.train_classifier(tmp_path, **sizes, extra=20, steps=2)
+    stages.train_vae(tmp_path, seed=3, steps=2)
+    stages.train_clip(tmp_path, **sizes, steps=2)
+    stages.name_words(tmp_path, **sizes, steps=2)
+    stages.train_vision(tmp_path, **sizes, steps=2)
+    stages.train_denoiser(tmp_path, **sizes, steps=2, batch_size=8)
+    stages.pack_models(tmp_path, tmp_path / "models")
+    pipe = families.load(tmp_path / "models" / "mini-sd")
+    (request,) = quality.requests()["skull"]
+    pictures = quality.pictures(pipe, [request.prompt], 2, steps=2, guidance_scale=2.0)
+    assert pictures.shape == (2, 32, 32, 3) and (pictures[0] != pictures[1]).any()
+    shown = quality.judge(load_classifier(tmp_path / "models" / "mini-classifier"), pictures)
+    assert all(torch.allclose(p.sum(-1), torch.ones(2), atol=1e-4) for p in shown.values())
+    clip, tokenize = quality.load_clip(tmp_path / "models" / "mini-clip")
+    assert len(quality.late_share(clip, tokenize)) == 8
+    # Everything that a rule of the pretraining promises is there.
+    for path in ("clip", "lexical", "vision"):
+        assert (tmp_path / path / "open_clip_model.safetensors").is_file()
+    for path in ("vae", "unet"):
+        assert (tmp_path / path / "model" / "diffusion_pytorch_model.safetensors").is_file()

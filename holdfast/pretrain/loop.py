@@ -47,14 +47,13 @@ def train(
     parameters = dict(model.named_parameters())
     average = {name: p.detach().clone() for name, p in parameters.items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98))
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, warmup))
     checkpoint, first = folder / "checkpoint.safetensors", 0
     settings = [steps, learning_rate, seed, weight_decay, warmup, ema]
     with torch.no_grad():
         begin = {name: float(value) for name, value in loss_of(0, _generator(seed, 0)).items()}
     identity = repr((settings, begin))
     if checkpoint.exists() and _identity(checkpoint) == identity:
-        first = _restore(checkpoint, parameters, average, optimizer, scheduler)
+        first = _restore(checkpoint, parameters, average, optimizer)
         _forget(folder / "training.csv", first)
         logger.info("going on at step %d of %d", first, steps)
     else:
@@ -70,8 +69,9 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * _rate(step, steps, warmup)
         optimizer.step()
-        scheduler.step()
         # A short memory at first, so that the average does not drag the random start along.
         decay = min(ema, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(average.values()), [p.detach() for p in parameters.values()], 1 - decay)
@@ -140,7 +140,7 @@ def _save(
     partial.replace(path)
 
 
-def _restore(path: Path, parameters: dict, average: dict, optimizer: torch.optim.Optimizer, scheduler) -> int:
+def _restore(path: Path, parameters: dict, average: dict, optimizer: torch.optim.Optimizer) -> int:
     tensors = load_file(path)
     with torch.no_grad():
         for name, p in parameters.items():
@@ -151,7 +151,4 @@ def _restore(path: Path, parameters: dict, average: dict, optimizer: torch.optim
                 "exp_avg": tensors[f"first/{name}"].to(p.device),
                 "exp_avg_sq": tensors[f"second/{name}"].to(p.device),
             }
-    step = int(tensors["step"])
-    scheduler.last_epoch = step - 1
-    scheduler.step()
-    return step
+    return int(tensors["step"])
