@@ -24,7 +24,7 @@ MISSING = [
     name for name in ("munged", "slurmctld", "slurmd", "srun", "sbatch", "squeue") if not shutil.which(name, path=SBIN)
 ]
 
-pytestmark = pytest.mark.skipif(
+needs_slurm = pytest.mark.skipif(
     bool(MISSING),
     reason=f"no {', '.join(MISSING)}: apt-get install --no-install-recommends slurmctld slurmd slurm-client munge",
 )
@@ -132,15 +132,16 @@ def wait_for(condition, what, folder, seconds=30):
         time.sleep(0.1)
 
 
+@needs_slurm
 @pytest.mark.timeout(900)
 def test_the_smoke_study_runs_on_slurm(slurm, tmp_path, models):
     workspace = Workspace(tmp_path, models=models)
-    # What a job sees of its devices, noted by the job itself before its own script begins.
+    # What a job sees of its devices, noted by the job itself once its work is done: Holdfast must not have changed it.
     script = tmp_path / "workflow/scripts/sample_images.py"
     note = (
         'import os, pathlib\npathlib.Path(snakemake.log[0] + ".gpu").write_text(os.environ["CUDA_VISIBLE_DEVICES"])\n'
     )
-    script.write_text(note + script.read_text())
+    script.write_text(script.read_text() + "\n" + note)
     done = workspace.snakemake(
         "--workflow-profile", "profiles/slurm",
         "--slurm-init-seconds-before-status-checks", "5", "--seconds-between-status-checks", "3",
