@@ -164,6 +164,12 @@ def test_the_answer_follows_the_numbers(root):
     changed = cells.copy()
     chosen = (changed["task"] == "role") & (changed["measure"] == "efficacy")
     changed.loc[chosen, ["persistence", "ci_low", "ci_high"]] = [0.031, -0.02, 0.09]
+    disputed = answer.lede(answer.cells(changed))
+    assert (
+        "Role edits are undecided: 3\N{NARROW NO-BREAK SPACE}%" in disputed and "the classifier still sees" in disputed
+    )
+    chosen = (changed["task"] == "role") & changed["measure"].isin(["efficacy", "classified_efficacy"])
+    changed.loc[chosen, ["persistence", "ci_low", "ci_high"]] = [0.031, -0.02, 0.09]
     after = answer.lede(answer.cells(changed))
     assert "Role edits are gone: 3\N{NARROW NO-BREAK SPACE}% of their effect is left" in after
     assert before.split("Role edits")[0] == after.split("Role edits")[0]

@@ -9,6 +9,8 @@ from holdfast.report import words
 from holdfast.report.plots import last_step, outcome_rates
 
 HEADLINE = "efficacy"
+# CLIP chooses between two texts, so that a picture of neither still counts for one; the classifier refuses it.
+WITNESS = "classified_efficacy"
 # What an interval of the persistence says. The sentences and badges claim no more than the interval supports.
 VERDICTS = {
     "strengthened": "grew stronger",
@@ -23,14 +25,15 @@ REASONS = {
     "held": "{left} of their effect is left, and the interval stays above half and reaches full strength ({interval})",
     "weakened": "{left} of their effect is left, and the interval excludes both zero and full strength ({interval})",
     "gone": "{left} of their effect is left, and the interval contains zero and stays below half ({interval})",
-    "undecided": "{left} of their effect is left, but the interval supports no verdict ({interval})",
+    "undecided": "{left} of their effect is left ({interval}), and that supports no verdict",
 }
 NO_INTERVAL = "{left} of their effect is left, but there are too few edits or draws for an interval"
 BADGES = {name: name for name in VERDICTS} | {"none": "not defined"}
 RULES = (
     "“Strengthened” means that the interval of efficacy’s persistence lies above 100 %; “held” that it lies above "
     "50 % and reaches 100 %; “weakened” that it lies above 0 % and below 100 %; “gone” that it contains 0 % and lies "
-    "below 50 %; “undecided” is everything else, an interval that can’t be had included."
+    "below 50 %; “undecided” is everything else, an interval that can’t be had included. Where a classifier judged the "
+    "same pictures, its interval must say the same as CLIP’s."
 ).replace(" %", "\N{NARROW NO-BREAK SPACE}%")
 
 
@@ -64,6 +67,12 @@ def cells(persistence):
         cell = dict(zip(CELL, key, strict=True)) | {"tuning": words.tuning(head), "rows": rows.to_dict("index")}
         cell |= {"persistence": head["persistence"], "low": head["ci_low"], "high": head["ci_high"]}
         cell["verdict"] = verdict(head["persistence"], head["ci_low"], head["ci_high"])
+        cell["witness"] = None
+        if WITNESS in rows.index and cell["verdict"] != "none":
+            seen = rows.loc[WITNESS]
+            cell["witness"] = {"persistence": seen["persistence"], "low": seen["ci_low"], "high": seen["ci_high"]}
+            if verdict(*cell["witness"].values()) != cell["verdict"]:
+                cell["verdict"] = "undecided"
         cell |= {"n_edits": int(head["n_edits"]), "n_images": int(head["n_images"])}
         wanted = ("classified_generality", "classified_efficacy", "generality", "efficacy")
         known = [rows.loc[m] for m in wanted if m in rows.index]
@@ -89,8 +98,19 @@ def lede(found):
         reason = "" if cell["verdict"] == "none" else reason
         reason = reason.format(left=words.percent(cell["persistence"]), interval=interval)
         told = f"{VERDICTS[cell['verdict']]}: {reason}" if reason else VERDICTS[cell["verdict"]]
-        sentences.append(f"{_name(cell, found)} {told}.")
+        sentences.append(f"{_name(cell, found)} {told}.{_witness(cell)}")
     return " ".join(sentences)
+
+
+def _witness(cell):
+    """What the classifier says of the same pictures, as a sentence to follow CLIP's; empty without one."""
+    seen = cell["witness"]
+    if seen is None or pd.isna(seen["persistence"]):
+        return ""
+    interval = words.between(seen["low"], seen["high"])
+    certain = "" if interval == words.MISSING else f" ({interval})"
+    left = words.percent(seen["persistence"])
+    return f" That is CLIP’s choice between two texts; the classifier still sees {left}{certain}."
 
 
 def _name(cell, found):
