@@ -120,3 +120,5 @@ def test_the_whole_training_runs_from_nothing_to_models_that_load(tmp_path):
         assert (tmp_path / path / "open_clip_model.safetensors").is_file()
     for path in ("vae", "unet"):
         assert (tmp_path / path / "model" / "diffusion_pytorch_model.safetensors").is_file()
+    for file in (tmp_path / "models").rglob("*.json"):
+        assert str(tmp_path) not in file.read_text(), f"{file} names a path of this machine"

@@ -36,6 +36,8 @@ def pack_pipeline(folder: Path, vae, text_encoder, unet) -> None:
     )
     pipe.tokenizer.model_max_length = CONTEXT_LENGTH
     pipe.save_pretrained(folder, safe_serialization=True)
+    for file in folder.rglob("*.json"):
+        _forget_origin(file)
     write_manifest(folder, "holdfast/mini-sd", "shipped")
 
 
@@ -53,6 +55,13 @@ def pack_classifier(folder: Path, model) -> None:
     (folder / "config.json").write_text(json.dumps({"heads": HEADS}, indent=2) + "\n")
     _save(folder / "model.safetensors", model)
     write_manifest(folder, "holdfast/mini-classifier", "shipped")
+
+
+def _forget_origin(file: Path) -> None:
+    """Drops where a component was loaded from: diffusers writes this machine's path into its configuration."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if content.pop("_name_or_path", None) is not None:
+        file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _save(path: Path, model: torch.nn.Module) -> None:

@@ -11,16 +11,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import open_clip
 import torch
 from safetensors.torch import load_file, save_file
 
-from ..compat import ensure_torchvision
-
-ensure_torchvision()
-
-import open_clip  # noqa: E402
-
-from . import card, classifier, clip, data, denoiser, lexical, pack, text, vae, vision  # noqa: E402
+from . import card, classifier, clip, data, denoiser, lexical, pack, text, vae, vision
 
 
 def draw_world(folder: Path, *, pictures: int, extra: int, seed: int) -> None:
