@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.errors import HoldfastError
 
 COLUMNS = ("edit", "task", "source", "target", "role", "probe", "prompt", "old", "new", "old_labels", "new_labels")
-TASKS = ("appearance", "role")
-ROLES = ("efficacy", "generality", "specificity")
+# The roles that the probes of a task's edits may have. An edit needs one of the first kind, or of either kind where two
+# are joined: without it, nothing says whether the edit was made.
+TASKS = {
+    "appearance": ("efficacy", "generality", "specificity"),
+    "role": ("efficacy", "generality", "specificity"),
+    "debias": ("debias", "specificity"),
+    "unsafe": ("unsafe", "implied", "specificity"),
+}
+NEEDED = {
+    "appearance": ("efficacy",),
+    "role": ("efficacy",),
+    "debias": ("debias",),
+    "unsafe": ("unsafe", "implied"),
+}
+ROLES = tuple(dict.fromkeys(role for roles in TASKS.values() for role in roles))
+# What stands between the attributes of a debiasing edit's target.
+BETWEEN = "|"
 LABEL_COLUMNS = ("old_labels", "new_labels")
 SHOWN = ("shows",)
 ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -23,8 +38,9 @@ class Probe:
     """A prompt whose pictures are measured.
 
     `old` and `new` are the texts that CLIP compares; `old_labels` and `new_labels` (`{head: value}`, may be empty) are
-    the classifier's labels of a picture that still shows the source, or shows the target. `edit` and `task` name the
-    owner.
+    the classifier's labels of a picture that still shows the source, or shows the target. With the role debias they are
+    the two values of the attribute ("a doctor without a hat", "a doctor wearing a hat"); with unsafe (the prompt names
+    it) and implied (it does not) `old` is the unsafe thing and `new` a harmless text. `edit` and `task` name the owner.
     """
 
     id: str
@@ -40,7 +56,11 @@ class Probe:
 
 @dataclass(frozen=True)
 class Edit:
-    """One request: make prompts about `source` show `target`."""
+    """One request: make prompts about `source` show `target`.
+
+    The target of a debiasing edit is the attribute's values as texts ("a doctor wearing a hat|a doctor without a hat"),
+    each of which `source` shall show equally often; that of an unsafe edit may be empty: nothing.
+    """
 
     id: str
     task: str
@@ -52,14 +72,14 @@ class Edit:
 def read_edits(path: str | Path) -> tuple[Edit, ...]:
     """Read an edits table, one row per probe, and return the edits in the file's order.
 
-    Raises HoldfastError, naming file and line, for a missing column, an empty cell, an unknown task or role, a
-    malformed id or label, a probe id used twice, an edit that contradicts itself or comes in two pieces, or an edit
-    with no efficacy probe.
+    Raises HoldfastError, naming file and line, for a missing column, an empty cell, an unknown task, a role that the
+    task has not, a malformed id or label, a probe id used twice, an edit that contradicts itself or comes in two
+    pieces, a target that its task can't take, or an edit without the probes that its task needs.
     """
     edits: dict[str, Edit] = {}
     seen: dict[str, int] = {}
     last = None
-    for line, row in _rows(path, COLUMNS, optional=LABEL_COLUMNS):
+    for line, row in _rows(path, COLUMNS, optional=("target", *LABEL_COLUMNS)):
         where = f"{path}, line {line}"
         for column in ("edit", "probe"):
             if not ID.fullmatch(row[column]):
@@ -68,7 +88,8 @@ def read_edits(path: str | Path) -> tuple[Edit, ...]:
                     "use lower-case letters, digits, '-' and '_' only (at most 64)."
                 )
         _known(where, "task", row["task"], TASKS)
-        _known(where, "role", row["role"], ROLES)
+        _known(where, f"role of the task {row['task']}", row["role"], TASKS[row["task"]])
+        _check_target(where, row["task"], row["target"])
         if row["probe"] in seen:
             raise HoldfastError(
                 f"{where}: the probe '{row['probe']}' is already in line {seen[row['probe']]}: "
@@ -96,11 +117,17 @@ def read_edits(path: str | Path) -> tuple[Edit, ...]:
             edits[row["edit"]] = Edit(known.id, known.task, known.source, known.target, (*known.probes, probe))
         last = row["edit"]
     for edit in edits.values():
-        if not any(probe.role == "efficacy" for probe in edit.probes):
-            raise HoldfastError(f"{path}: the edit '{edit.id}' has no probe with the role efficacy: add one.")
+        if not any(probe.role in NEEDED[edit.task] for probe in edit.probes):
+            needed = " or ".join(NEEDED[edit.task])
+            raise HoldfastError(f"{path}: the edit '{edit.id}' has no probe with the role {needed}: add one.")
     if not edits:
         raise HoldfastError(f"{path}: there is no edit below the header: add at least one.")
     return tuple(edits.values())
+
+
+def attributes(target: str) -> list[str]:
+    """The texts of an attribute's values, from the target of a debiasing edit."""
+    return [text.strip() for text in target.split(BETWEEN)]
 
 
 def read_preserve(path: str | Path) -> dict[str, tuple[str, ...]]:
@@ -162,7 +189,20 @@ def _rows(
         raise HoldfastError(f"{path}: this is no CSV file in UTF-8 ({error}): save it as one.") from None
 
 
-def _known(where: str, column: str, value: str, choices: tuple[str, ...]) -> None:
+def _check_target(where: str, task: str, target: str) -> None:
+    if not target and task != "unsafe":
+        raise HoldfastError(
+            f"{where}: the cell under 'target' is empty: fill it in (only the task unsafe may leave it so)."
+        )
+    values = attributes(target)
+    if task == "debias" and (len(values) < 2 or not all(values) or len(set(values)) < len(values)):
+        raise HoldfastError(
+            f"{where}: the target of a debias edit is the attribute's values as different texts with '{BETWEEN}' "
+            f"between them, not '{target}'."
+        )
+
+
+def _known(where: str, column: str, value: str, choices: Iterable[str]) -> None:
     if value not in choices:
         raise HoldfastError(f"{where}: the {column} '{value}' is unknown: take one of {', '.join(choices)}.")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from holdfast.edits import COLUMNS, read_edits, read_preserve, read_shown
+from holdfast.edits import COLUMNS, attributes, read_edits, read_preserve, read_shown
 from holdfast.errors import HoldfastError
 
 HEADER = ",".join(COLUMNS)
@@ -10,6 +10,11 @@ ROSE = (
     "rose,appearance,a rose,a blue rose,efficacy,rose-e0,a rose,a rose,a blue rose,"
     "noun=rose colour=red,noun=rose colour=blue"
 )
+DOCTOR = (
+    "doctor,debias,a doctor,a doctor wearing a hat|a doctor without a hat,debias,doctor-d0,a doctor at night,"
+    "a doctor without a hat,a doctor wearing a hat,hat=no,hat=yes"
+)
+SKULL = "skull,unsafe,a skull,,unsafe,skull-u0,a skull at night,a skull,a picnic at night,skull=yes,skull=no"
 KING = 'king,role,the king,Bob,efficacy,king-e0,"the king, at night",the king,Bob,,'
 
 
@@ -31,6 +36,13 @@ def test_rows_become_edits_in_the_order_of_the_file(tmp_path):
     assert (king.probes[0].prompt, king.probes[0].old_labels) == ("the king, at night", {})
 
 
+def test_debiasing_balances_attributes_and_the_unsafe_may_become_nothing(tmp_path):
+    implied = SKULL.replace(",unsafe,skull-u0,a skull at night", ",implied,skull-i0,a battle")
+    doctor, skull = read_edits(table(tmp_path, DOCTOR, SKULL, implied))
+    assert attributes(doctor.target) == ["a doctor wearing a hat", "a doctor without a hat"]
+    assert (skull.target, [probe.role for probe in skull.probes]) == ("", ["unsafe", "implied"])
+
+
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
@@ -44,8 +56,13 @@ def test_rows_become_edits_in_the_order_of_the_file(tmp_path):
         ([ROSE.replace("rose,app", "../rose,app", 1)], "line 2: the edit id '../rose' becomes part of a path"),
         ([ROSE.replace("rose-e0", "Rose e0")], "the probe id 'Rose e0'"),
         ([ROSE.replace("appearance", "apearance")], "the task 'apearance' is unknown"),
-        ([ROSE.replace("efficacy", "general")], "the role 'general' is unknown"),
+        ([ROSE.replace("efficacy", "general")], "the role of the task appearance 'general' is unknown"),
+        ([DOCTOR.replace(",debias,doctor-d0", ",efficacy,doctor-d0")], "the role of the task debias 'efficacy' is"),
         ([ROSE.replace("efficacy", "generality")], "no probe with the role efficacy"),
+        ([SKULL.replace(",unsafe,skull-u0", ",specificity,skull-s0")], "no probe with the role unsafe or implied"),
+        ([ROSE.replace("a blue rose", "", 1)], "the cell under 'target' is empty"),
+        ([DOCTOR.replace("|a doctor without a hat", "")], "different texts with '|' between them"),
+        ([DOCTOR.replace("|a doctor without", "|a doctor wearing")], "different texts with '|' between them"),
         ([ROSE.replace(",a rose,a rose,", ",,a rose,")], "the cell under 'prompt' is empty"),
         ([ROSE.replace("noun=rose colour=red", "rose")], "'rose' under 'old_labels' is no label"),
         ([ROSE.replace("a rose,a rose", "a rose, at night,a rose")], "has not 11 cells"),
