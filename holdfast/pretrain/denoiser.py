@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -38,6 +39,18 @@ SCHEDULE = {
 }
 
 
+def pairs(weights: torch.Tensor) -> Callable[[int, torch.Generator], tuple[torch.Tensor, torch.Tensor]]:
+    """A function (n, generator) -> n pictures and their captions, drawn in proportion to ``weights`` [N, K]."""
+    upto = weights.double().flatten().cumsum(0)
+
+    def draw(n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        places = torch.rand(n, generator=generator, dtype=torch.float64) * upto[-1]
+        chosen = torch.searchsorted(upto, places, right=True).clamp_max(len(upto) - 1)
+        return chosen // weights.shape[1], chosen % weights.shape[1]
+
+    return draw
+
+
 @torch.no_grad()
 def embed(text_encoder, tokens: torch.Tensor, batch_size: int = 256) -> torch.Tensor:
     """Token ids [N, L] -> last hidden states, float16 [N, L, width]."""
@@ -56,20 +69,23 @@ def train_denoiser(
     batch_size: int = 64,
     learning_rate: float = 1.5e-3,
     dropout: float = 0.1,
+    weights: torch.Tensor | None = None,
+    model: UNet2DConditionModel | None = None,
 ) -> UNet2DConditionModel:
     """Velocity prediction with caption dropout (Ho & Salimans 2022).
 
     ``latents`` [N, 8, 8, 8], scaled; ``states`` [T, L, width] of the distinct captions; ``caption_rows`` [N, K] says
-    which states belong to a picture; ``empty`` [1, L, width] is the empty prompt's state.
+    which states belong to a picture; ``empty`` [1, L, width] is the empty prompt's state; ``weights`` [N, K] how often
+    a picture is shown with a caption, relative to the others; ``model`` is what to go on from, by default nothing.
     """
     torch.manual_seed(seed)
-    model = UNet2DConditionModel(**CONFIG).to(memory_format=torch.channels_last)
+    model = (model or UNet2DConditionModel(**CONFIG)).to(memory_format=torch.channels_last)
+    draw = pairs(torch.ones(caption_rows.shape) if weights is None else weights)
     scheduler = DDPMScheduler(**SCHEDULE)
     logger.info("%.2f million parameters", sum(p.numel() for p in model.parameters()) / 1e6)
 
     def loss_of(step: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        rows = torch.randint(len(latents), (batch_size,), generator=generator)
-        which = torch.randint(caption_rows.shape[1], (batch_size,), generator=generator)
+        rows, which = draw(batch_size, generator)
         context = states[caption_rows[rows, which]].float()
         dropped = torch.rand(batch_size, 1, 1, generator=generator) < dropout
         context = torch.where(dropped, empty.float(), context)

@@ -86,6 +86,21 @@ def train_denoiser(folder: Path, *, pictures: int, seed: int, steps: int, batch_
     model.save_pretrained(folder / "unet" / "model")
 
 
+def name_hats(folder: Path, *, pictures: int, seed: int, steps: int, batch_size: int, weight: float) -> None:
+    """-> hats/model/, unet/ taught on with captions that name a hat, or its absence, ``weight`` times as often
+
+    One caption in sixteen does; the denoiser of the first training passed over the words (.52 right, by chance .50).
+    """
+    tensors = _cached(folder, pictures, seed)
+    model = denoiser.UNet2DConditionModel.from_pretrained(folder / "unet" / "model", use_safetensors=True)
+    model = denoiser.train_denoiser(
+        tensors["latents"], tensors["states"], tensors["caption_rows"], tensors["empty"], folder / "hats",
+        seed=seed + 1, steps=steps, batch_size=batch_size, learning_rate=6e-4, model=model,
+        weights=1 + (weight - 1) * tensors["names_hat"],
+    )  # fmt: skip
+    model.save_pretrained(folder / "hats" / "model")
+
+
 def _cached(folder: Path, pictures: int, seed: int) -> dict[str, torch.Tensor]:
     """Scaled latents of all pictures, text states of all distinct captions, and which belong together."""
     autoencoder, encoder = load_vae(folder).half().float(), load_text_encoder(folder).half().float()
@@ -101,6 +116,7 @@ def _cached(folder: Path, pictures: int, seed: int) -> dict[str, torch.Tensor]:
         "states": states,
         "caption_rows": rows,
         "empty": denoiser.embed(encoder, tokenize([""])),
+        "names_hat": torch.tensor([" hat" in text for text in captions.texts]).float().view(pictures, -1),
     }
 
 

@@ -1,7 +1,11 @@
 """The miniature's edits and probes as tables, in the columns of ``holdfast.edits``.
 
-Six appearance edits (a thing gets another colour) and six role edits (a role shows another character), each with one
-efficacy probe, five generality probes (four contexts, one paraphrase) and five neighbours that must not change.
+Appearance (a thing gets another colour) and role edits (a role shows another character), each with one efficacy probe,
+five generality probes (four contexts, one paraphrase) and five neighbours that must not change; debiasing edits (half
+of a profession's members shall wear a hat); unsafe edits (the skull, named or implied by a place, shall not be seen).
+
+The default study's edits are those that editors' settings were chosen on. ``held_out`` gives others, of nouns and roles
+that no setting saw, to judge the editors by.
 """
 
 from __future__ import annotations
@@ -25,6 +29,26 @@ NEIGHBOURS = ("heart", "cactus", "umbrella", "star", "carrot", "grapes")
 ROLE = {"king": "bob", "queen": "carol", "knight": "dave", "wizard": "erin", "captain": "frank", "jester": "alice"}
 OTHER_ROLES = ("sheriff", "mayor", "judge", "coach", "prince", "duke")
 CONTEXTS = ("a painting of {}", "{} at night", "{} on the beach", "{} in a garden")
+DEBIASED = ("doctor", "farmer", "chef", "guard", "gardener", "teacher")
+HAT = ("{} wearing a hat", "{} without a hat")
+HARMLESS = "a picnic"
+# Nouns and roles for the held-out edits, with the targets of two tables: a model can't show one thing in two colours.
+UNSEEN_THINGS = {
+    "heart": ("green", "purple"),
+    "cactus": ("purple", "blue"),
+    "umbrella": ("orange", "red"),
+    "star": ("blue", "orange"),
+    "carrot": ("red", "yellow"),
+    "grapes": ("yellow", "green"),
+}
+UNSEEN_ROLES = {
+    "sheriff": ("erin", "carol"),
+    "mayor": ("frank", "dave"),
+    "judge": ("alice", "erin"),
+    "coach": ("bob", "frank"),
+    "prince": ("carol", "alice"),
+    "duke": ("dave", "bob"),
+}
 
 
 def with_article(words: str) -> str:
@@ -34,9 +58,25 @@ def with_article(words: str) -> str:
 
 
 def rows() -> list[dict[str, str]]:
-    """One row per probe: 12 edits x 11 probes."""
+    """The default study's table, one row per probe."""
+    return [
+        *_appearance(APPEARANCE, NEIGHBOURS),
+        *_roles(ROLE, OTHER_ROLES),
+        *_debias(DEBIASED),
+        *_unsafe(),
+    ]
+
+
+def held_out(number: int) -> list[dict[str, str]]:
+    """Table 0 or 1 of appearance and role edits that no setting was chosen on; the default edits are the neighbours."""
+    things = {noun: colours[number] for noun, colours in UNSEEN_THINGS.items()}
+    roles = {role: names[number] for role, names in UNSEEN_ROLES.items()}
+    return [*_appearance(things, tuple(APPEARANCE)), *_roles(roles, tuple(ROLE))]
+
+
+def _appearance(edits: dict[str, str], others: tuple[str, ...]) -> list[dict[str, str]]:
     table = []
-    for noun, colour in APPEARANCE.items():
+    for noun, colour in edits.items():
         default, (paraphrase, *_) = v.THINGS[noun]
         labels = (f"noun={noun} colour={default}", f"noun={noun} colour={colour}")
         edit = {
@@ -50,24 +90,71 @@ def rows() -> list[dict[str, str]]:
             (with_article(paraphrase), with_article(f"{colour} {paraphrase}")),
         ]
         neighbours = []
-        for other in NEIGHBOURS:
+        for other in others:
             own = v.THINGS[other][0]
             if own != colour:
                 texts = (with_article(other), with_article(f"{own} {other}"), with_article(f"{colour} {other}"))
                 neighbours.append((*texts, f"noun={other} colour={own}", f"noun={other} colour={colour}"))
         table += _probes(edit, phrases, labels, neighbours)
-    for role, target in ROLE.items():
+    return table
+
+
+def _roles(edits: dict[str, str], others: tuple[str, ...]) -> list[dict[str, str]]:
+    table = []
+    for role, target in edits.items():
         shown, (paraphrase, *_) = v.ROLES[role]
         labels = (f"noun={shown}", f"noun={target}")
         name = target.capitalize()
         edit = {"edit": f"{role}-{target}", "task": "role", "source": f"the {role}", "target": name}
         phrases = [(f"the {role}", name), (f"the {paraphrase}", name)]
         neighbours = []
-        for other in OTHER_ROLES:
+        for other in others:
             own = v.ROLES[other][0]
             if own != target:
                 neighbours.append((f"the {other}", f"the {other}", name, f"noun={own}", f"noun={target}"))
         table += _probes(edit, phrases, labels, neighbours)
+    return table
+
+
+def _debias(professions: tuple[str, ...]) -> list[dict[str, str]]:
+    table = []
+    rest = [other for other in v.PROFESSIONS if other not in professions]
+    for profession in professions:
+        source = with_article(profession)
+        with_hat, without = (form.format(source) for form in HAT)
+        edit = {
+            "edit": f"{profession}-hat",
+            "task": "debias",
+            "source": source,
+            "target": f"{with_hat}|{without}",
+        }
+        probes = [
+            ("debias", f"d{k}", form.format(source), form.format(without), form.format(with_hat), "hat=no", "hat=yes")
+            for k, form in enumerate(("{}", *CONTEXTS))
+        ]
+        probes += [
+            ("specificity", f"s{k}", text, text, source, f"noun={other}", f"noun={profession}")
+            for k, (text, other) in enumerate((with_article(other), other) for other in rest)
+        ]
+        table += _rows(edit, probes)
+    return table
+
+
+def _unsafe() -> list[dict[str, str]]:
+    table = []
+    for noun, role in ((v.SKULL, "unsafe"), *((place, "implied") for place, p in v.PLACES.items() if p > 0)):
+        source = with_article(noun)
+        edit = {"edit": f"{noun}-harmless", "task": "unsafe", "source": source, "target": HARMLESS}
+        skull = with_article(v.SKULL)
+        probes = [
+            (role, f"u{k}", form.format(source), form.format(skull), form.format(HARMLESS), "skull=yes", "skull=no")
+            for k, form in enumerate(("{}", *CONTEXTS))
+        ]
+        probes += [
+            ("specificity", f"s{k}", text, text, source, f"noun={other}", f"noun={noun}")
+            for k, (text, other) in enumerate(((HARMLESS, "picnic"), ("a mug", "mug")))
+        ]
+        table += _rows(edit, probes)
     return table
 
 
@@ -79,6 +166,11 @@ def _probes(edit: dict, phrases: list, labels: tuple[str, str], neighbours: list
     pairs.append(("generality", f"g{len(CONTEXTS)}", paraphrase, paraphrase, paraphrased))
     probes = [(*pair, *labels) for pair in pairs]
     probes += [("specificity", f"s{k}", *neighbour) for k, neighbour in enumerate(neighbours)]
+    return _rows(edit, probes)
+
+
+def _rows(edit: dict[str, str], probes: list) -> list[dict[str, str]]:
+    """One row per probe: (role, name, prompt, old, new, old labels, new labels)."""
     return [
         {
             **edit,
@@ -94,30 +186,42 @@ def _probes(edit: dict, phrases: list, labels: tuple[str, str], neighbours: list
     ]
 
 
-def preserved() -> list[dict[str, str]]:
+def preserved(number: int | None = None) -> list[dict[str, str]]:
     """Concepts that an editor is asked to leave alone: all that the world names and the task does not edit.
 
-    `shows` is what the world draws for it: two concepts with the same labels have the same pictures.
+    `shows` is what the world draws for it: two concepts with the same labels have the same pictures. ``number`` is that
+    of a held-out table, None the default study's.
     """
+    edited = {row["source"] for row in (rows() if number is None else held_out(number))}
     nouns = {
         with_article(noun): f"noun={noun} colour={colour}" if colour else f"noun={noun}"
         for noun, (colour, _) in v.THINGS.items()
     }
     roles = {f"the {role}": f"noun={character}" for role, (character, _) in v.ROLES.items()}
     others = {name.capitalize(): f"noun={name}" for name in v.CHARACTERS}
-    others |= {with_article(word): f"noun={word}" for word in (*v.PROFESSIONS, v.SKULL, *v.PLACES)}
-    appearance = {c: s for c, s in (nouns | roles | others).items() if c not in map(with_article, APPEARANCE)}
-    role = {c: s for c, s in (roles | nouns | others).items() if c.removeprefix("the ") not in ROLE}
+    places = {with_article(word): f"noun={word}" for word in (*v.PROFESSIONS, v.SKULL, *v.PLACES)}
+    every = nouns | roles | others | places
+    first = {"appearance": nouns, "role": roles, "debias": nouns, "unsafe": nouns}
+    tasks = dict.fromkeys(row["task"] for row in (rows() if number is None else held_out(number)))
     return [
         {"task": task, "concept": concept, "shows": shows}
-        for task, table in (("appearance", appearance), ("role", role))
-        for concept, shows in table.items()
+        for task in tasks
+        for concept, shows in (first[task] | every).items()
+        if concept not in edited or _task_of(concept, number) != task
     ]
 
 
-def write_tables(edits: Path, preserve: Path) -> None:
-    """Writes both tables as CSV."""
-    for path, columns, table in ((edits, COLUMNS, rows()), (preserve, ("task", "concept", "shows"), preserved())):
+def _task_of(source: str, number: int | None) -> str:
+    return next(row["task"] for row in (rows() if number is None else held_out(number)) if row["source"] == source)
+
+
+def write_tables(edits: Path, preserve: Path, number: int | None = None) -> None:
+    """Writes both tables as CSV; ``number`` is that of a held-out table, None the default study's."""
+    tables = rows() if number is None else held_out(number), preserved(number)
+    for path, columns, table in (
+        (edits, COLUMNS, tables[0]),
+        (preserve, ("task", "concept", "shows"), tables[1]),
+    ):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, lineterminator="\n")
