@@ -92,6 +92,25 @@ class Clip:
             rows += [(row, f"clip_{name}", float(name == nearest)) for name in ("target", "source", "other")]
         return rows
 
+    def nearest(self, images, choices):
+        """Which of its own texts every picture is nearest to (zero-shot classification, Radford et al. 2021, 3.1).
+
+        Args:
+            images: uint8 array or Tensor [N, H, W, 3].
+            choices: N sequences of texts.
+
+        Returns:
+            [index of the text, ...]
+        """
+        import torch
+
+        self._encode_texts([text for texts in choices for text in texts])
+        features = self._encode_images(images)
+        return [
+            int((torch.stack([self._texts[text] for text in texts]) @ feature).argmax())
+            for feature, texts in zip(features, choices, strict=True)
+        ]
+
     def _encode_texts(self, texts):
         """Compute the unit features of texts that were not met before."""
         import torch
