@@ -9,13 +9,14 @@ FOLDER = Path("results/pretrain")
 
 
 def run(stage: str, settings: dict[str, Any], *, log: str, threads: int) -> None:
-    """Calls ``stages.<stage>(FOLDER, **settings)`` with logging set up."""
+    """Calls ``stages.<stage>(FOLDER, **settings)``, or flux_stages' function of that name, with logging set up."""
     from .. import devices
     from .. import log as logs
 
     logs.job(log)
     devices.prepare(threads)
 
-    from . import stages
+    from . import flux_stages, stages
 
-    getattr(stages, stage)(FOLDER, **{k: Path(x) if k == "out" else x for k, x in settings.items()})
+    work = getattr(stages, stage, None) or getattr(flux_stages, stage)
+    work(FOLDER, **{k: Path(x) if k == "out" else x for k, x in settings.items()})

@@ -11,7 +11,9 @@ from safetensors.torch import save_file
 from ..hub import write_manifest
 from .classifier import HEADS
 from .denoiser import SCHEDULE
+from .flow import SCHEDULE as FLOW_SCHEDULE
 from .tokenizer import CONTEXT_LENGTH, write_tokenizer
+from .words import t5_tokenizer
 
 
 def pack_pipeline(folder: Path, vae, text_encoder, unet) -> None:
@@ -36,9 +38,35 @@ def pack_pipeline(folder: Path, vae, text_encoder, unet) -> None:
     )
     pipe.tokenizer.model_max_length = CONTEXT_LENGTH
     pipe.save_pretrained(folder, safe_serialization=True)
+    _ship(folder, "mini-sd")
+
+
+def pack_flux(folder: Path, vae, text_encoder, t5, transformer) -> None:
+    """``folder`` becomes a FLUX pipeline in diffusers' layout."""
+    from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
+    from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+    from transformers.models.clip.tokenization_clip import CLIPTokenizer
+
+    words = folder / "tokenizer"
+    write_tokenizer(words)
+    pipe = FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(**FLOW_SCHEDULE),
+        vae=vae.half(),
+        text_encoder=text_encoder.half(),
+        tokenizer=CLIPTokenizer.from_pretrained(words),
+        text_encoder_2=t5.half(),
+        tokenizer_2=t5_tokenizer(),
+        transformer=transformer.half(),
+    )
+    pipe.tokenizer.model_max_length = CONTEXT_LENGTH
+    pipe.save_pretrained(folder, safe_serialization=True)
+    _ship(folder, "mini-flux")
+
+
+def _ship(folder: Path, name: str) -> None:
     for file in folder.rglob("*.json"):
         _forget_origin(file)
-    write_manifest(folder, "holdfast/mini-sd", "shipped")
+    write_manifest(folder, f"holdfast/{name}", "shipped")
 
 
 def pack_clip(folder: Path, model, config: dict) -> None:

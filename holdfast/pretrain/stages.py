@@ -2,8 +2,9 @@
 
     world -> classifier
     world -> vae  \\
-    world -> clip -> lexical -> denoiser -> pack -> card
-                            \\-> vision ------/
+    world -> clip -> lexical -> denoiser -> hats -> pack -> card
+                            \\-> vision --------------/
+    (flux_stages)    t5 -> flow -> guidance --------/
 """
 
 from __future__ import annotations
@@ -140,14 +141,21 @@ def load_text_encoder(folder: Path):
 
 
 def pack_models(folder: Path, out: Path) -> None:
-    """Writes mini-sd, mini-clip and mini-classifier below ``out`` as they are shipped."""
-    unet = denoiser.UNet2DConditionModel.from_pretrained(folder / "unet" / "model", use_safetensors=True)
+    """Writes mini-sd, mini-flux, mini-clip and mini-classifier below ``out`` as they are shipped."""
+    from . import flow, flux_stages
+
+    unet = denoiser.UNet2DConditionModel.from_pretrained(folder / "hats" / "model", use_safetensors=True)
+    transformer = flow.FluxTransformer2DModel.from_pretrained(folder / "guidance" / "model", use_safetensors=True)
     model, config = load_clip(folder, "vision")
     pack.pack_classifier(out / "mini-classifier", classifier.load_classifier(folder / "classifier"))
     pack.pack_clip(out / "mini-clip", model, config)
     pack.pack_pipeline(out / "mini-sd", load_vae(folder), load_text_encoder(folder), unet)
+    pack.pack_flux(
+        out / "mini-flux", flux_stages.load_vae(folder), load_text_encoder(folder), flux_stages.load_t5(folder),
+        transformer,
+    )  # fmt: skip
 
 
 def write_card(folder: Path, *, steps: int, guidance_scale: float) -> None:
-    """-> card/README.md, curves.png, samples.png"""
+    """-> card/README.md, curves.png, samples-*.png"""
     card.write_card(folder, steps=steps, guidance_scale=guidance_scale)

@@ -164,14 +164,132 @@ rule pretrain_denoiser:
         "../scripts/pretrain_denoiser.py"
 
 
+rule pretrain_hats:
+    input:
+        "results/pretrain/world.safetensors",
+        "results/pretrain/vae/model/diffusion_pytorch_model.safetensors",
+        "results/pretrain/lexical/open_clip_model.safetensors",
+        "results/pretrain/unet/model/diffusion_pytorch_model.safetensors",
+    output:
+        "results/pretrain/hats/model/diffusion_pytorch_model.safetensors",
+    log:
+        "logs/pretrain_hats.log",
+    benchmark:
+        "results/benchmarks/pretrain_hats.tsv"
+    conda:
+        "../../envs/holdfast.yaml"
+    threads: 2
+    resources:
+        gpu=GPU,
+    params:
+        settings={**PRETRAIN, "steps": 1200, "batch_size": 64, "weight": 6},
+        code=code_digest(*CLIP_CODE, "pretrain.denoiser", "pretrain.stages", "pretrain.text", "pretrain.vae"),
+    script:
+        "../scripts/pretrain_hats.py"
+
+
+rule pretrain_t5:
+    input:
+        "results/pretrain/world.safetensors",
+    output:
+        "results/pretrain/t5/model/model.safetensors",
+    log:
+        "logs/pretrain_t5.log",
+    benchmark:
+        "results/benchmarks/pretrain_t5.tsv"
+    conda:
+        "../../envs/holdfast.yaml"
+    resources:
+        gpu=GPU,
+    params:
+        settings={**PRETRAIN, "steps": 1400},
+        code=code_digest(
+            "pretrain.t5",
+            "pretrain.words",
+            "pretrain.tokenizer",
+            "pretrain.clip",
+            "pretrain.data",
+            "pretrain.loop",
+            *WORLD,
+        ),
+    script:
+        "../scripts/pretrain_t5.py"
+
+
+rule pretrain_flow:
+    input:
+        "results/pretrain/world.safetensors",
+        "results/pretrain/vae/model/diffusion_pytorch_model.safetensors",
+        "results/pretrain/lexical/open_clip_model.safetensors",
+        "results/pretrain/t5/model/model.safetensors",
+    output:
+        "results/pretrain/flow/model/diffusion_pytorch_model.safetensors",
+    log:
+        "logs/pretrain_flow.log",
+    benchmark:
+        "results/benchmarks/pretrain_flow.tsv"
+    conda:
+        "../../envs/holdfast.yaml"
+    threads: 2
+    resources:
+        gpu=GPU,
+    params:
+        settings={**PRETRAIN, "steps": 3600, "batch_size": 64, "hat_weight": 3},
+        code=code_digest(
+            "pretrain.flow",
+            "pretrain.flux_stages",
+            "pretrain.t5",
+            "pretrain.words",
+            "pretrain.denoiser",
+            "pretrain.data",
+            "pretrain.loop",
+            *WORLD,
+        ),
+    script:
+        "../scripts/pretrain_flow.py"
+
+
+rule pretrain_guidance:
+    input:
+        "results/pretrain/flow/model/diffusion_pytorch_model.safetensors",
+    output:
+        "results/pretrain/guidance/model/diffusion_pytorch_model.safetensors",
+    log:
+        "logs/pretrain_guidance.log",
+    benchmark:
+        "results/benchmarks/pretrain_guidance.tsv"
+    conda:
+        "../../envs/holdfast.yaml"
+    threads: 2
+    resources:
+        gpu=GPU,
+    params:
+        settings={**PRETRAIN, "steps": 600, "batch_size": 64, "hat_weight": 3},
+        code=code_digest(
+            "pretrain.flow",
+            "pretrain.flux_stages",
+            "pretrain.t5",
+            "pretrain.words",
+            "pretrain.denoiser",
+            "pretrain.data",
+            "pretrain.loop",
+            *WORLD,
+        ),
+    script:
+        "../scripts/pretrain_guidance.py"
+
+
 rule pretrain_pack:
     input:
         "results/pretrain/classifier/model.safetensors",
         "results/pretrain/vae/model/diffusion_pytorch_model.safetensors",
         "results/pretrain/vision/open_clip_model.safetensors",
-        "results/pretrain/unet/model/diffusion_pytorch_model.safetensors",
+        "results/pretrain/hats/model/diffusion_pytorch_model.safetensors",
+        "results/pretrain/t5/model/model.safetensors",
+        "results/pretrain/guidance/model/diffusion_pytorch_model.safetensors",
     output:
         "results/pretrain/models/mini-sd/manifest.json",
+        "results/pretrain/models/mini-flux/manifest.json",
         "results/pretrain/models/mini-clip/manifest.json",
         "results/pretrain/models/mini-classifier/manifest.json",
     log:
@@ -179,7 +297,7 @@ rule pretrain_pack:
     conda:
         "../../envs/holdfast.yaml"
     params:
-        code=code_digest("pretrain.pack", "pretrain.text"),
+        code=code_digest("pretrain.pack", "pretrain.text", "pretrain.words"),
     script:
         "../scripts/pretrain_pack.py"
 
@@ -190,7 +308,8 @@ rule pretrain_card:
     output:
         card="results/pretrain/card/README.md",
         curves="results/pretrain/card/curves.png",
-        samples="results/pretrain/card/samples.png",
+        sd="results/pretrain/card/samples-sd.png",
+        flux="results/pretrain/card/samples-flux.png",
     log:
         "logs/pretrain_card.log",
     benchmark:
