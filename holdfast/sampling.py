@@ -65,10 +65,11 @@ def decode(pipe, latents, batch_size):
     import numpy as np
     import torch
 
+    scale, shift = pipe.vae.config.scaling_factor, pipe.vae.config.shift_factor or 0.0
     pictures = []
     with torch.no_grad():
         for batch in latents.split(batch_size):
-            batch = batch.to(pipe.device, pipe.vae.dtype) / pipe.vae.config.scaling_factor
+            batch = batch.to(pipe.device, pipe.vae.dtype) / scale + shift
             decoded = pipe.vae.decode(batch, return_dict=False)[0]
             pictures.append((pipe.image_processor.postprocess(decoded, output_type="np") * 255).round().astype("uint8"))
     return np.concatenate(pictures)

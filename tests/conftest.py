@@ -26,6 +26,20 @@ def tiny_pipe(tiny_dir):
 
 
 @pytest.fixture(scope="session")
+def tiny_flux_dir(tmp_path_factory):
+    """Folder of a tiny FLUX pipeline with its manifest; shared, so not to be changed."""
+    return tiny.build_flux(tmp_path_factory.mktemp("models") / "tiny-flux")
+
+
+@pytest.fixture
+def tiny_flux(tiny_flux_dir):
+    """A freshly loaded tiny FLUX pipeline."""
+    from holdfast import families
+
+    return families.load(tiny_flux_dir, kind="flux")
+
+
+@pytest.fixture(scope="session")
 def models():
     """Folder of the shipped models."""
     from tests.workspace import ROOT

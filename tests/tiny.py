@@ -1,4 +1,4 @@
-"""A tiny, untrained Stable Diffusion pipeline of real classes, written as a diffusers folder in half a second."""
+"""Tiny, untrained pipelines of real classes, written as diffusers folders in half a second each."""
 
 import json
 import string
@@ -14,27 +14,13 @@ def build(folder, *, manifest=True, seed=0, prediction_type="epsilon"):
 
     ensure_torchvision()
     import torch
-    from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
+    from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
 
     folder = Path(folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         tokenizer = _tokenizer(folder)
-        text_encoder = CLIPTextModel(
-            CLIPTextConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=32,
-                intermediate_size=64,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                max_position_embeddings=16,
-                projection_dim=32,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-        )
+        text_encoder = _clip(tokenizer)
         unet = UNet2DConditionModel(
             sample_size=8,
             in_channels=8,
@@ -47,18 +33,7 @@ def build(folder, *, manifest=True, seed=0, prediction_type="epsilon"):
             attention_head_dim=2,
             cross_attention_dim=32,
         )
-        vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 3,
-            up_block_types=("UpDecoderBlock2D",) * 3,
-            block_out_channels=(8, 8, 16),
-            layers_per_block=1,
-            norm_num_groups=4,
-            latent_channels=8,
-            sample_size=32,
-            scaling_factor=0.5,
-        )
-        # Token embeddings start at .02 and would leave all texts nearly alike; prompts must matter in the tests.
-        text_encoder.get_input_embeddings().weight.data.mul_(50)
+        vae = _vae()
     pipe = StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,
@@ -81,6 +56,120 @@ def build(folder, *, manifest=True, seed=0, prediction_type="epsilon"):
 
         hub.write_manifest(folder, repo="tests/tiny", revision=str(seed))
     return folder
+
+
+def build_flux(folder, *, manifest=True, seed=0, guidance_embeds=True):
+    """Write a FLUX pipeline: pictures, latents and CLIP as above, T5 states of 16 x 24. Returns the folder."""
+    from holdfast.compat import ensure_torchvision
+
+    ensure_torchvision()
+    import torch
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+    from transformers import T5Config, T5EncoderModel
+
+    folder = Path(folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        tokenizer, tokenizer_2 = _tokenizer(folder), t5_tokenizer(WORDS, length=16)
+        text_encoder = _clip(tokenizer)
+        text_encoder_2 = T5EncoderModel(
+            T5Config(
+                vocab_size=len(tokenizer_2),
+                d_model=24,
+                d_kv=12,
+                d_ff=48,
+                num_layers=2,
+                num_heads=2,
+                feed_forward_proj="gated-gelu",
+                dropout_rate=0.0,
+            )
+        )
+        transformer = FluxTransformer2DModel(
+            in_channels=32,
+            num_layers=1,
+            num_single_layers=2,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=24,
+            pooled_projection_dim=32,
+            guidance_embeds=guidance_embeds,
+            axes_dims_rope=(4, 6, 6),
+        )
+        # FluxPipeline itself needs a number here; without a shift it is 0.0, not None.
+        vae = _vae(shift_factor=0.1)
+    pipe = FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=True, shift=3.0, base_image_seq_len=4, max_image_seq_len=64
+        ),
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        text_encoder_2=text_encoder_2,
+        tokenizer_2=tokenizer_2,
+        transformer=transformer,
+    )
+    pipe.save_pretrained(folder, safe_serialization=True)
+    if manifest:
+        from holdfast import hub
+
+        hub.write_manifest(folder, repo="tests/tiny-flux", revision=str(seed))
+    return folder
+
+
+def t5_tokenizer(words, length):
+    """A T5Tokenizer (transformers 5: a Unigram model, no sentencepiece file) with one token for every word.
+
+    The order of the first three tokens is T5's own: <pad> 0, </s> 1, <unk> 2; the post-processor appends </s> and
+    padding is <pad>. Scores are log probabilities: a whole word (one piece) is worth more than its letters, which are
+    there so that any text in lower case can be read. `save_pretrained` writes tokenizer.json and tokenizer_config.json,
+    and `from_pretrained`, alone or within a pipeline, reads them back with the length.
+    """
+    from transformers import T5Tokenizer
+
+    letters = string.ascii_lowercase + string.digits + string.punctuation
+    pieces = [(token, 0.0) for token in ("<pad>", "</s>", "<unk>")] + [("\u2581", -8.0)]
+    pieces += [(letter, -10.0) for letter in letters] + [(f"\u2581{word}", -3.0) for word in dict.fromkeys(words)]
+    return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=length)
+
+
+def _clip(tokenizer):
+    """A CLIPTextModel of two layers, width 32."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=16,
+            projection_dim=32,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    # Token embeddings start at .02 and would leave all texts nearly alike; prompts must matter in the tests.
+    text_encoder.get_input_embeddings().weight.data.mul_(50)
+    return text_encoder
+
+
+def _vae(shift_factor=None):
+    """An AutoencoderKL from 32 x 32 pixels to 8 x 8 x 8."""
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(8, 8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        latent_channels=8,
+        sample_size=32,
+        scaling_factor=0.5,
+        shift_factor=shift_factor,
+    )
 
 
 def _tokenizer(folder):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from holdfast import hub
 from holdfast.errors import HoldfastError
-from holdfast.families import sd
+from holdfast.families import flux, sd
 
-FAMILIES = {"sd": sd}
+FAMILIES = {"sd": sd, "flux": flux}
 
 
 def kind_of(pipe):

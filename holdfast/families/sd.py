@@ -3,42 +3,38 @@
 Diffusers and torch are imported inside the functions, so that naming a family costs nothing.
 """
 
-from holdfast.compat import ensure_torchvision, fast_imports, quiet_loading
+from holdfast.compat import ensure_torchvision, fast_imports
 from holdfast.errors import HoldfastError
+from holdfast.families import loading
 
 PIPELINE = "StableDiffusionPipeline"
 
-# site of a tuner or editor -> component of the pipeline
-SITES = {"denoiser": "unet", "text_encoder": "text_encoder"}
+# site of a tuner or editor -> components of the pipeline
+SITES = {"denoiser": ("unet",), "text_encoder": ("text_encoder",), "both": ("unet", "text_encoder")}
+
+# text encoder by its short name -> (component, tokenizer)
+ENCODERS = {"clip": ("text_encoder", "tokenizer")}
 
 
 def load(model_dir, device="cpu", dtype=None):
     """The pipeline in `model_dir`, in evaluation mode and without gradients; see `families.load`."""
     with fast_imports():
         ensure_torchvision()
-        import torch
         from diffusers import StableDiffusionPipeline
 
-    try:
-        with quiet_loading():
-            pipe = StableDiffusionPipeline.from_pretrained(
-                model_dir,
-                dtype=dtype or torch.float32,
-                use_safetensors=True,
-                local_files_only=True,
-                safety_checker=None,
-                feature_extractor=None,
-                image_encoder=None,
-                requires_safety_checker=False,
-            )
-    except (OSError, ValueError) as error:
-        raise HoldfastError(
-            f"{model_dir} can't be loaded as Stable Diffusion ({error}); delete it and run `snakemake download`."
-        ) from error
-    pipe.set_progress_bar_config(disable=True)
-    for module in (pipe.unet, pipe.text_encoder, pipe.vae):
-        module.eval().requires_grad_(False)
-    return pipe.to(device)
+    return loading.load_pipeline(
+        StableDiffusionPipeline,
+        model_dir,
+        ("unet", "text_encoder", "vae"),
+        device=device,
+        dtype=dtype,
+        absent={
+            "safety_checker": None,
+            "feature_extractor": None,
+            "image_encoder": None,
+            "requires_safety_checker": False,
+        },
+    )
 
 
 def latent_shape(pipe):
@@ -85,20 +81,47 @@ def denoise(pipe, noise, cond, empty, steps, guidance_scale):
     ).images
 
 
-def site_module(pipe, site):
-    """The component that a site names: `denoiser` (UNet) or `text_encoder`."""
-    if site not in SITES:
-        raise HoldfastError(f"There is no site {site!r} in Stable Diffusion; choose one of {', '.join(SITES)}.")
-    return getattr(pipe, SITES[site])
+def site_modules(pipe, site):
+    """The networks that a site names: component -> module; HoldfastError for an unknown one."""
+    return loading.modules_at(pipe, SITES, site)
 
 
-def cross_attention_projections(pipe):
-    """Every linear layer that reads the text: module path (`unet. ... .attn2.to_k` or `.to_v`) -> Linear."""
+def text_projections(pipe):
+    """Every linear layer that reads the text: module path (`unet. ... .attn2.to_k` or `.to_v`) -> (Linear, cond key).
+
+    The key names the entry of `encode_prompts` that the layer reads.
+    """
     return {
-        f"unet.{name}": module
+        f"unet.{name}": (module, "prompt_embeds")
         for name, module in pipe.unet.named_modules()
         if name.endswith(("attn2.to_k", "attn2.to_v"))
     }
+
+
+def last_token(pipe, text, beginning, encoder="clip"):
+    """Position in the encoded text of the last content token of its beginning; 0, which is BOS, for an empty one.
+
+    Raises:
+        HoldfastError: the beginning ends inside a token of the text, or the text is too long to be read whole.
+    """
+    return loading.last_position(_tokenizer(pipe, encoder), text, beginning, before=1)
+
+
+def feed_forward(pipe, encoder, layer):
+    """Module path of the second linear layer (fc2) of a text encoder's feed-forward block, `layer` counted from 0."""
+    _tokenizer(pipe, encoder)
+    return loading.feed_forward_path(pipe, "text_encoder.encoder.layers.{layer}.mlp.fc2", encoder, layer)
+
+
+def draw_timesteps(pipe, n, generator, weighting=None):
+    """Timesteps of n training pictures, int64 [n] on the CPU: uniform, as Ho et al. 2020, algorithm 1.
+
+    `weighting` belongs to rectified flow and has to be None here.
+    """
+    import torch
+
+    _no_weighting(weighting)
+    return torch.randint(pipe.scheduler.config.num_train_timesteps, (n,), generator=generator)
 
 
 def add_noise(pipe, latents, noise, timesteps):
@@ -124,8 +147,29 @@ def training_targets(pipe, latents, noise, timesteps):
     raise HoldfastError(f"The scheduler's prediction_type {prediction_type!r} has no training target in Holdfast.")
 
 
-def predict(pipe, latents, timesteps, cond):
-    """The UNet's prediction for noisy latents [n, C, h, w] at timesteps [n], given entries of `encode_prompts`."""
+def loss_weights(pipe, timesteps, snr_gamma=None, weighting=None):
+    """Weight of each picture's squared error, [n]; None for equal weights.
+
+    snr_gamma: min-SNR weights (Hang et al. 2023, arXiv 2303.09556, section 3.4) with this clamp: min(SNR, gamma) / SNR
+    for noise prediction, min(SNR, gamma) / (SNR + 1) for velocity.
+    """
+    _no_weighting(weighting)
+    if snr_gamma is None:
+        return None
+    from diffusers.training_utils import compute_snr
+
+    snr = compute_snr(pipe.scheduler, timesteps)
+    shift = {"epsilon": 0, "v_prediction": 1}.get(pipe.scheduler.config.prediction_type)
+    if shift is None:
+        raise HoldfastError("min-SNR weights are for models that predict noise or velocity; set snr_gamma to null.")
+    return snr.clamp(max=snr_gamma) / (snr + shift)
+
+
+def predict(pipe, latents, timesteps, cond, guidance=1.0):
+    """The UNet's prediction for noisy latents [n, C, h, w] at timesteps [n], given entries of `encode_prompts`.
+
+    The UNet has no input for a guidance scale: `guidance` is there for the models that have one.
+    """
     return pipe.unet(latents, timesteps, encoder_hidden_states=cond["prompt_embeds"], return_dict=False)[0]
 
 
@@ -134,3 +178,16 @@ def _schedule(pipe, latents, timesteps):
     alphas_cumprod = pipe.scheduler.alphas_cumprod.to(latents.device, latents.dtype)[timesteps]
     alphas_cumprod = alphas_cumprod.reshape(-1, *[1] * (latents.dim() - 1))
     return alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt()
+
+
+def _tokenizer(pipe, encoder):
+    if encoder not in ENCODERS:
+        raise HoldfastError(f"Stable Diffusion has no text encoder {encoder!r}; choose one of {', '.join(ENCODERS)}.")
+    return getattr(pipe, ENCODERS[encoder][1])
+
+
+def _no_weighting(weighting):
+    if weighting is not None:
+        raise HoldfastError(
+            f"The timestep weighting {weighting!r} is for rectified flow (FLUX); leave it out for Stable Diffusion."
+        )

@@ -64,7 +64,7 @@ def tune(
         HoldfastError: a broken corpus, an unknown site, snapshots that don't fit, or a loss that is NaN.
     """
     family = families.kind_of(pipe)
-    module = family.site_module(pipe, site)
+    ((component, module),) = family.site_modules(pipe, site).items()
     snapshots = loop.check_schedule(steps, snapshots)
     pairs = corpora.read(corpus_dir)
     data = _Data(pipe, pairs, cache or Cache(), live_text=site == "text_encoder")
@@ -72,7 +72,7 @@ def tune(
         "version": VERSION, "seed": seed, "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate,
         "rank": rank, "alpha": alpha, "snapshots": snapshots, "site": site, "caption_dropout": caption_dropout,
         "snr_gamma": snr_gamma, "data": data.digest(),
-        "weights": [fingerprint(family.site_module(pipe, name)) for name in sorted({site, "denoiser"})],
+        "weights": [fingerprint(m) for at in sorted({site, "denoiser"}) for m in family.site_modules(pipe, at).values()],
     }  # fmt: skip
 
     def loss_of(step):
@@ -85,7 +85,7 @@ def tune(
             snr_gamma=snr_gamma,
         )
 
-    with _resting(pipe, data.idle), _adapter(module, family.SITES[site], rank, alpha, seed) as parameters:
+    with _resting(pipe, data.idle), _adapter(module, component, rank, alpha, seed) as parameters:
         return loop.train(
             parameters,
             loss_of,
@@ -110,7 +110,7 @@ class _Data:
 
     def __init__(self, pipe, pairs, cache, live_text):
         # Asked once: pipelines and diffusers' models look through all their modules for it.
-        denoiser = families.kind_of(pipe).site_module(pipe, "denoiser")
+        (denoiser,) = families.kind_of(pipe).site_modules(pipe, "denoiser").values()
         self.device, self.dtype = denoiser.device, denoiser.dtype
         size = families.kind_of(pipe).latent_shape(pipe)[-1] * pipe.vae_scale_factor
         self.mean, self.std = cache.posteriors(pipe, [path for path, _ in pairs], size)
