@@ -5,8 +5,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 
-def run(job, *, model, parents, output, log, threads):
-    """Make the edits of `job` (`Study.edit_job`) on the state `model` + `parents`; the delta file goes to `output`."""
+def run(job, *, model, parents, moments, scorers, output, log, threads):
+    """Make the edits of `job` (`Study.edit_job`) on the state `model` + `parents`; the delta file goes to `output`.
+
+    `moments` holds the family's file of second moments where the editor needs one, and `scorers` the manifest of the
+    CLIP scorer that debiasing asks; either may be empty.
+    """
     from holdfast import devices
     from holdfast import log as logs
     from holdfast.jobs.check import check_deltas
@@ -16,16 +20,24 @@ def run(job, *, model, parents, output, log, threads):
     check_deltas(parents, job["family"], prefixes(job["lineage"])[:-1])
     device = devices.prepare(threads)
 
-    from holdfast import states
+    from holdfast import plugins, states
     from holdfast.editors import EDITORS
 
-    model_dir, edit = Path(model).parent, EDITORS[job["method"]]
+    model_dir, edit = Path(model).parent, plugins.resolve(EDITORS, job["method"], "edit")
     state = states.State(model_dir, kind=job["kind"], device=device)
+    given = {"moments": moments[0]} if moments else {}
+    measure = _measure(job, scorers, device)
     deltas = {}
     for variant in logs.progress(job["variants"], description=job["lineage"], unit="variants"):
         edits = [SimpleNamespace(**request) for request in variant["edits"]]
+        if any(change.task == "debias" for change in edits):
+            given["measure"] = measure
         deltas[variant["id"]] = edit(
-            state.apply(parents, variant["id"] if parents else None), edits, variant["preserve"], **job["settings"]
+            state.apply(parents, variant["id"] if parents else None),
+            edits,
+            variant["preserve"],
+            **given,
+            **job["settings"],
         )
     states.save(
         output,
@@ -40,3 +52,36 @@ def run(job, *, model, parents, output, log, threads):
         parents=parents,
         device=device,
     )
+
+
+def _measure(job, scorers, device):
+    """What `editors.debias` draws and judges pictures with: the family's sampler and its CLIP scorer.
+
+    The scorer is loaded when it is first asked. The noise depends on the round and the picture's number, and is none of
+    the study's: what an edit was fitted on is not what it is measured on.
+    """
+    from holdfast.errors import HoldfastError
+
+    judges = []
+
+    def measure(pipe, prompts, attributes, turn):
+        import torch
+
+        from holdfast import families, noise, sampling
+        from holdfast.scorers.clip import Clip
+
+        if not judges:
+            if not scorers:
+                raise HoldfastError(
+                    f"Debiasing asks a CLIP scorer which attribute a picture shows, and {job['family']} has none; "
+                    "add one to the family's scorers."
+                )
+            judges.append(Clip(Path(scorers[0]).parent, device))
+        shape = families.kind_of(pipe).latent_shape(pipe)
+        # A blank is in no probe's id, so that no probe has this noise.
+        start = torch.stack([noise.draw(f"debias {turn}", number, shape) for number in range(len(prompts))])
+        latents = sampling.sample(pipe, prompts, start, **job["sampling"])
+        pictures = sampling.decode(pipe, latents, job["sampling"]["batch_size"])
+        return judges[0].nearest(pictures, attributes)
+
+    return measure
