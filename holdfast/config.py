@@ -11,12 +11,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from holdfast import lineage as lineages
 from holdfast.errors import HoldfastError
 
 # A study with a hundred families and tunings has some thousand values; YAML aliases can make billions of a few lines.
 MOST_VALUES = 100_000
-# The corpora that the miniature's world draws.
-WORLD_CORPORA = ("mascot",)
+# The corpora that the miniature's world draws, and whether they can be told what to show.
+WORLD_CORPORA = {"mascot": False, "sketch": True, "neighbours": True, "reverting": True, "heldout": False}
+TASKS = ("appearance", "role", "debias", "unsafe")
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -92,7 +94,7 @@ def check(config: Mapping[str, Any], schema: str | Path) -> dict[str, Any]:
     config = _plain(config)
     with open(schema, encoding="utf-8") as file:
         rules = yaml.safe_load(file)
-    errors = _validator()(rules).iter_errors(config)
+    errors = _validator(rules)(rules).iter_errors(config)
     # The shallowest error first: a misspelt section explains what is missing below it.
     first = min(errors, key=lambda error: (len(error.absolute_path), _ORDER.get(error.validator, 1)), default=None)
     if first is not None:
@@ -105,9 +107,10 @@ _ORDER = {"additionalProperties": 0, "required": 2}
 
 
 def _cross_check(config: dict[str, Any]) -> None:
-    """What one schema cannot say: names that must be defined elsewhere, settings that contradict each other, and a
-    default that follows from another setting."""
-    for name, family in config["families"].items():
+    """What one schema cannot say: names that must be defined elsewhere, settings that contradict each other, and
+    defaults that follow from other settings."""
+    families = config["families"]
+    for name, family in families.items():
         for scorer in family["scorers"]:
             _defined(f"families.{name}.scorers", scorer, config["scorers"], "scorers")
         kinds = [config["scorers"][scorer]["kind"] for scorer in family["scorers"]]
@@ -115,6 +118,15 @@ def _cross_check(config: dict[str, Any]) -> None:
             raise HoldfastError(
                 f"config: families.{name}.scorers has {kinds.count('clip')} of kind clip and "
                 f"{kinds.count('classifier')} of kind classifier: give one clip and at most one classifier."
+            )
+    for name, editor in config["editors"].items():
+        editor.setdefault("tasks", [*TASKS])
+        for family in editor.get("families", ()):
+            _defined(f"editors.{name}.families", family, families, "families")
+        without = [family for family in editor.get("families", families) if families[family]["kind"] == "sd"]
+        if editor["method"] == "refact" and editor["encoder"] == "t5" and without:
+            raise HoldfastError(
+                f"config: editors.{name} edits a T5 encoder, which {without[0]} lacks: name its `families`."
             )
     for name, tuner in config["tuners"].items():
         if name.endswith(("-denoiser", "-text_encoder", "-both")):
@@ -124,20 +136,74 @@ def _cross_check(config: dict[str, Any]) -> None:
             raise HoldfastError(
                 f"config: tuners.{name}.snapshots must rise and end with its number of steps, {tuner['steps']}."
             )
-    for name, corpus in config["corpora"].items():
-        if corpus["kind"] == "world":
-            _defined("corpora, of kind world,", name, WORLD_CORPORA, "what the world can draw")
+    _cross_check_corpora(config)
     seen = set()
     for number, tuning in enumerate(config["tunings"]):
-        _defined(f"tunings[{number}].tuner", tuning["tuner"], config["tuners"], "tuners")
-        _defined(f"tunings[{number}].corpus", tuning["corpus"], config["corpora"], "corpora")
+        for key in ("tuner", "corpus"):
+            _defined(f"tunings[{number}].{key}", tuning[key], *_section(config, key))
+        for key in ("families", "editors"):
+            for name in tuning.get(key, ()):
+                _defined(f"tunings[{number}].{key}", name, config[key], key)
         for seed in tuning["seeds"]:
             key = (tuning["tuner"], tuning["site"], tuning["corpus"], seed)
-            if key in seen:
-                raise HoldfastError(
-                    f"config: tunings[{number}] repeats {'.'.join(key[:3])} with seed {seed}: delete one of the two."
-                )
-            seen.add(key)
+            for family in tuning.get("families", families):
+                for editor in tuning.get("editors", config["editors"]):
+                    if (*key, family, editor) in seen:
+                        raise HoldfastError(
+                            f"config: tunings[{number}] repeats {'.'.join(key[:3])} with seed {seed} for {editor} on "
+                            f"{family}: delete one of the two."
+                        )
+                    seen.add((*key, family, editor))
+    for number, asked in enumerate(config["lineages"]):
+        for family in asked.get("families", ()):
+            _defined(f"lineages[{number}].families", family, families, "families")
+        lineages.parse(asked["lineage"].replace(".*", ".0"))
+
+
+def _cross_check_corpora(config: dict[str, Any]) -> None:
+    corpora = config["corpora"]
+    for name, corpus in corpora.items():
+        if corpus["kind"] == "world":
+            _defined("corpora, of kind world,", name, WORLD_CORPORA, "what the world can draw")
+            if "subjects" in corpus and not WORLD_CORPORA[name]:
+                raise HoldfastError(f"config: corpora.{name} has no choice of subjects: delete `subjects`.")
+            for subject in corpus.get("subjects", ()):
+                _defined(f"corpora.{name}.subjects", subject, _subjects(), "what the world can draw")
+        if corpus["kind"] == "placebo":
+            _defined(f"corpora.{name}.captions", corpus["captions"], corpora, "corpora")
+            _enough(config, f"corpora.{name}", corpus["captions"], corpus["images"])
+    if general := config["general"]:
+        _defined("general.corpus", general["corpus"], corpora, "corpora")
+        _enough(config, "general", general["corpus"], general["images"])
+        if used := [tuning for tuning in config["tunings"] if tuning["corpus"] == general["corpus"]]:
+            raise HoldfastError(
+                f"config: {used[0]['tuner']} learns the corpus {general['corpus']}, which `general` measures with: "
+                "measure with another one."
+            )
+
+
+def _enough(config: dict[str, Any], where: str, corpus: str, images: int) -> None:
+    """Refuse captions that each family has of its own, or that are too few."""
+    source = config["corpora"][corpus]
+    if source["kind"] == "placebo":
+        raise HoldfastError(f"config: {where} takes its captions from the placebo {corpus}: name another corpus.")
+    if source.get("images", images) < images:
+        raise HoldfastError(
+            f"config: {where} asks for {images} captions of {corpus}, which has {source['images']}: ask for fewer."
+        )
+
+
+def _subjects() -> Collection[str]:
+    """Everything that a drawn corpus can be told to show."""
+    from holdfast.world import vocabulary
+
+    things, roles, people, places = (getattr(vocabulary, name) for name in ("THINGS", "ROLES", "PROFESSIONS", "PLACES"))
+    return (*things, *roles, *people, *places, vocabulary.SKULL)
+
+
+def _section(config: dict[str, Any], key: str) -> tuple[Collection[str], str]:
+    title = {"tuner": "tuners", "corpus": "corpora"}[key]
+    return config[title], title
 
 
 def _defined(where: str, name: str, section: Collection[str], title: str) -> None:
@@ -170,24 +236,30 @@ def _loader() -> type:
     return Loader
 
 
-def _validator() -> type:
-    """Draft 2020-12 validator that fills in defaults before it looks at what is missing."""
+def _validator(rules: dict[str, Any]) -> type:
+    """Draft 2020-12 validator for the schema `rules` that fills in defaults before it looks at what is missing."""
     import copy
 
     from jsonschema import Draft202012Validator, validators
 
     original = Draft202012Validator.VALIDATORS
 
+    def default_of(part):
+        if not isinstance(part, dict) or "default" in part or "$ref" not in part:
+            return part
+        return rules["$defs"][part["$ref"].removeprefix("#/$defs/")]
+
     def properties(validator, schemas, instance, schema):
         if isinstance(instance, dict):
             for name, part in schemas.items():
-                if isinstance(part, dict) and "default" in part:
-                    instance.setdefault(name, copy.deepcopy(part["default"]))
+                if isinstance(found := default_of(part), dict) and "default" in found:
+                    instance.setdefault(name, copy.deepcopy(found["default"]))
         yield from original["properties"](validator, schemas, instance, schema)
 
     def conditional(validator, condition, instance, schema):
         # A default inside `if` must not leak into the instance, so the condition is tried with the plain validator.
-        if Draft202012Validator(condition).is_valid(instance) and "then" in schema:
+        known = Draft202012Validator({"allOf": [condition], "$defs": rules["$defs"]})
+        if known.is_valid(instance) and "then" in schema:
             yield from validator.descend(instance, schema["then"], schema_path="then")
 
     return validators.extend(Draft202012Validator, {"properties": properties, "if": conditional})

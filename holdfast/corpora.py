@@ -58,6 +58,14 @@ def read(corpus_dir):
     return list(pairs.items())
 
 
+def captions(corpus_dir, images):
+    """The first `images` captions of a corpus; HoldfastError if it has fewer."""
+    texts = [text for _, text in read(corpus_dir)]
+    if len(texts) < images:
+        raise HoldfastError(f"The corpus {corpus_dir} has {len(texts)} captions and not {images}: ask for fewer.")
+    return texts[:images]
+
+
 def open_picture(path, size):
     """A picture as the base model wants it: RGB uint8 [size, size, 3], resized along its shorter side and cropped.
 

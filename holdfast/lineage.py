@@ -8,7 +8,7 @@ was trained on the base and carried over.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from holdfast.errors import HoldfastError
 
@@ -80,6 +80,17 @@ def parent(lineage: str) -> str:
     if not steps:
         raise HoldfastError("the base has no parent: name a lineage with at least one step.")
     return join(steps[:-1])
+
+
+def sources(lineage: str) -> tuple[str, ...]:
+    """Return, for every state on the way (`prefixes`), the lineage whose delta file its last step adds.
+
+    That is the state's own, but for an adapter that was carried over: it is the one that was trained on the base.
+    """
+    return tuple(
+        join((replace(step, carried=False),)) if isinstance(step, TuneStep) and step.carried else prefix
+        for step, prefix in zip(parse(lineage), prefixes(lineage), strict=True)
+    )
 
 
 def arm(lineage: str) -> str:

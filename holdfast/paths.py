@@ -17,9 +17,14 @@ def scorer(name: str) -> str:
     return f"resources/scorers/{name}"
 
 
-def corpus(name: str) -> str:
-    """Folder of fine-tuning pictures and metadata.jsonl (the imagefolder convention)."""
-    return f"resources/corpora/{name}"
+def corpus(name: str, family: str | None = None) -> str:
+    """Folder of fine-tuning pictures and metadata.jsonl (the imagefolder convention); of `family`, if it drew them."""
+    return f"resources/corpora/{name}/{family}" if family else f"resources/corpora/{name}"
+
+
+def moments(family: str) -> str:
+    """Second moments of the inputs of a family's feed-forward layers, for ReFACT."""
+    return f"results/moments/{family}.safetensors"
 
 
 def delta(family: str, lineage: str) -> str:
@@ -37,6 +42,15 @@ def scores(family: str, lineage: str, probes: str) -> str:
     return f"results/scores/{family}/{lineage}/{probes}.parquet"
 
 
+def quality(family: str, lineage: str) -> str:
+    """FID, KID and CLIP score of a state's general probes."""
+    return f"results/quality/{family}/{lineage}.csv"
+
+
 def probes(shard: int) -> str:
     """Name of the set of probes that belong to one shard's variants."""
     return f"edits-{shard}"
+
+
+# Name of the set of probes that belong to no edit: the captions of a held-out corpus.
+GENERAL = "general"

@@ -7,27 +7,26 @@ So a description holds all that decides the job's values, and nothing else.
 
 from __future__ import annotations
 
-import ast
-import functools
-import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from holdfast import arms, concepts, paths, plugins
 from holdfast import lineage as lineages
-from holdfast import paths
+from holdfast.arms import Cell
+from holdfast.digests import closure, code_digest, traced
 from holdfast.edits import Edit, Probe
 from holdfast.errors import HoldfastError
-from holdfast.lineage import EditStep, TuneStep
+from holdfast.lineage import EditStep, Step, TuneStep
+
+__all__ = ["BASE", "WORLD", "Cell", "Study", "Variant", "code_digest"]
 
 # The variant of a state that has no edit in its lineage.
 BASE = "base"
-# The modules that decide what a scorer of a kind measures.
-SCORERS = {"clip": ("scorers.clip",), "classifier": ("scorers.classifier", "scorers.network")}
-# The modules that decide what a drawn corpus looks like.
-WORLD = ("world.draw", "world.figures", "world.pen", "world.scenes", "world.things", "world.vocabulary")
+# The tasks in which an edit job measures pictures of its own, so that it samples and needs a scorer.
+MEASURING = ("debias",)
+# The modules that decide what the drawn world looks like.
+WORLD = closure("world.draw", "world.scenes")
 
 
 @dataclass(frozen=True)
@@ -43,14 +42,6 @@ class Variant:
         return tuple(probe for edit in self.edits for probe in edit.probes)
 
 
-class Cell(NamedTuple):
-    """One set of pictures to measure: the probes of one shard, drawn by one state."""
-
-    family: str
-    lineage: str
-    probes: str
-
-
 @dataclass(frozen=True)
 class Study:
     """A checked configuration (`config.check`) with its edits and the concepts that edits must preserve, by task.
@@ -62,40 +53,6 @@ class Study:
     edits: tuple[Edit, ...]
     preserve: Mapping[str, tuple[str, ...]]
     shown: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
-
-    def check_labels(self) -> None:
-        """Refuse labels of the tables that a classifier of the study doesn't know, before anything is computed.
-
-        What it knows is in the config.json at its configured source; where that file isn't, its job will tell.
-        """
-        used = {name for family in self.config["families"].values() for name in family["scorers"]}
-        for name in sorted(used):
-            scorer = self.config["scorers"][name]
-            file = Path(scorer["source"]) / "config.json"
-            if scorer["kind"] != "classifier" or not file.is_file():
-                continue
-            try:
-                heads = json.loads(file.read_text(encoding="utf-8"))["heads"]
-                heads = {head: [*values] for head, values in heads.items()}
-            except (ValueError, KeyError, TypeError, AttributeError):
-                raise HoldfastError(f"{file}: this describes no classifier: it needs heads and their labels.") from None
-            for table, owner, labels in self._labels():
-                for head, value in labels.items():
-                    if value not in heads.get(head, ()):
-                        known = ", ".join(f"{head}={label}" for label in heads.get(head, ())) or ", ".join(heads)
-                        raise HoldfastError(
-                            f"{table}: {owner} has the label {head}={value}, which {name} can't tell; it knows {known}."
-                        )
-
-    def _labels(self) -> Iterator[tuple[str, str, Mapping[str, str]]]:
-        """(table, whose, labels) of everything that has labels."""
-        for edit in self.edits:
-            for probe in edit.probes:
-                yield self.config["edits"], f"the probe '{probe.id}'", probe.old_labels
-                yield self.config["edits"], f"the probe '{probe.id}'", probe.new_labels
-        for concepts in self.shown.values():
-            for concept, labels in concepts.items():
-                yield self.config["preserve"], f"the concept '{concept}'", labels
 
     def variants(self, family: str) -> tuple[Variant, ...]:
         """The edited models of a family, in the order of the edits table."""
@@ -109,113 +66,201 @@ class Study:
         variants, size = self.variants(family), self._family(family)["variants_per_job"]
         return tuple(variants[start : start + size] for start in range(0, len(variants), size))
 
-    def tunings(self) -> tuple[TuneStep, ...]:
-        """Every tune step of the study."""
-        return tuple(
-            TuneStep(tuning["tuner"], tuning["site"], tuning["corpus"], seed)
-            for tuning in self.config["tunings"]
-            for seed in tuning["seeds"]
-        )
-
     def cells(self) -> tuple[Cell, ...]:
-        """Everything to measure: base, edited, tuned only, and edited then tuned, for each family and shard."""
-        return tuple(self._cells())
+        """Every set of an edit's probes to measure, for each family, shard and arm, and for each lineage asked for."""
+        return tuple(dict.fromkeys(arms.cells(self)))
+
+    def general_cells(self) -> tuple[Cell, ...]:
+        """Every state whose pictures of the general probes are compared with real ones."""
+        general = self.config["general"]
+        if general is None:
+            return ()
+        states = dict.fromkeys((cell.family, cell.lineage) for cell in self.cells())
+        return tuple(
+            Cell(*state, paths.GENERAL) for state in states if lineages.arm(state[1]) in ("base", *general["arms"])
+        )
 
     def delta_files(self, family: str, lineage: str) -> list[str]:
         """The delta files that make a state from its base, in order; HoldfastError for a step that the study lacks."""
-        for step in lineages.parse(lineage):
-            self._check_step(family, step)
-        return [paths.delta(family, prefix) for prefix in lineages.prefixes(lineage)]
+        for number, step in enumerate(lineages.parse(lineage)):
+            self._check_step(family, step, first=number == 0)
+        self._edited(family, lineage)
+        return [paths.delta(family, source) for source in lineages.sources(lineage)]
 
     def relations(self) -> dict[str, str]:
         """What each corpus has to do with the edits."""
         return {name: corpus["relation"] for name, corpus in self.config["corpora"].items()}
 
+    def corpus_folder(self, family: str, corpus: str) -> str:
+        """Where a family finds a corpus: a placebo is drawn by the family itself, so each has its own."""
+        return paths.corpus(corpus, family if self._corpus(corpus)["kind"] == "placebo" else None)
+
     def corpus_job(self, corpus: str) -> dict[str, Any]:
-        """How a corpus is made."""
-        if corpus not in self.config["corpora"]:
-            raise HoldfastError(f"The study has no corpus '{corpus}': add it to the configuration.")
-        settings = dict(self.config["corpora"][corpus])
+        """How a corpus is made that is the same for all families."""
+        settings = dict(self._corpus(corpus))
+        if settings["kind"] == "placebo":
+            raise HoldfastError(f"'{corpus}' is a placebo, which each family draws itself: ask for its own folder.")
         if settings["kind"] == "folder":
-            return {"kind": "folder", "path": settings["path"], "code": code_digest("jobs.corpus", "corpora")}
+            return {"kind": "folder", "path": settings["path"], "code": traced("jobs.corpus", without=("world",))}
         del settings["relation"]
-        return {**settings, "name": corpus, "code": code_digest("jobs.corpus", "corpora", *WORLD)}
+        return {**settings, "name": corpus, "code": traced("jobs.corpus")}
+
+    def placebo_job(self, family: str, corpus: str) -> dict[str, Any]:
+        """How a family draws a placebo: its own pictures of the captions of another corpus."""
+        settings = dict(self._corpus(corpus))
+        if settings["kind"] != "placebo":
+            raise HoldfastError(f"'{corpus}' is no placebo: it is the same for all families.")
+        return {
+            **self._common(family, "base"),
+            "corpus": corpus,
+            **{name: settings[name] for name in ("captions", "images", "seed")},
+            "sampling": self._sampling(family),
+            "code": traced("jobs.placebo", self._kind(family), without=("world",)),
+        }
+
+    def moments_job(self, family: str) -> dict[str, Any]:
+        """Which layers' second moments the family's ReFACT editors need, and over which texts."""
+        layers = set()
+        for name, editor in self.config["editors"].items():
+            if editor["method"] == "refact" and self.edits_family(name, family):
+                encoders = ("clip", "t5") if editor["encoder"] == "both" else (editor["encoder"],)
+                layer = editor["layer"]
+                layers |= {(encoder, layer if isinstance(layer, int) else layer[encoder]) for encoder in encoders}
+        return {
+            **self._common(family, "base"),
+            **self.config["moments"],
+            "modules": [list(layer) for layer in sorted(layers)],
+            "code": traced(
+                "jobs.moments",
+                self._kind(family),
+                without=() if self.config["moments"]["texts"] == "world" else ("world",),
+            ),
+        }
+
+    def needs_moments(self, family: str, lineage: str) -> bool:
+        """Whether the last step of `lineage` edits by second moments."""
+        return self.config["editors"][self._last(family, lineage, EditStep).editor]["method"] == "refact"
+
+    def needs_scorer(self, family: str, lineage: str) -> bool:
+        """Whether the last step of `lineage` measures pictures of its own."""
+        return any(variant.task in MEASURING for variant in self._edited(family, lineage))
 
     def edit_job(self, family: str, lineage: str) -> dict[str, Any]:
-        """What the last step of `lineage`, an edit step, has to do."""
-        step = self._last(family, lineage, EditStep)
+        """What the last step of `lineage`, an edit step, has to do. `sampling` is None where it draws no pictures."""
+        step, measures = self._last(family, lineage, EditStep), self.needs_scorer(family, lineage)
         settings = dict(self.config["editors"][step.editor])
-        method, kind = settings.pop("method"), self._family(family)["kind"]
+        method = settings.pop("method")
+        for name in ("tasks", "families"):
+            settings.pop(name, None)
         return {
             **self._common(family, lineage),
             "method": method,
             "settings": settings,
+            "sampling": self._sampling(family) if measures else None,
             "variants": [
                 {
                     "id": variant.id,
-                    "edits": [{"id": edit.id, "source": edit.source, "target": edit.target} for edit in variant.edits],
-                    "preserve": self._preserved(variant),
+                    "task": variant.task,
+                    "edits": [
+                        {"id": edit.id, "task": edit.task, "source": edit.source, "target": edit.target}
+                        for edit in variant.edits
+                    ],
+                    "preserve": concepts.preserved(self.preserve.get(variant.task, ()), variant.edits),
                 }
-                for variant in self.shards(family)[step.shard]
+                for variant in self._edited(family, lineage)
             ],
-            "code": code_digest("jobs.edit", "states", f"editors.{method}", f"families.{kind}"),
+            "code": self._code(
+                "edit", "editors", method, family, without=() if measures else ("sampling", "scorers", "noise")
+            ),
         }
 
     def tune_job(self, family: str, lineage: str) -> dict[str, Any]:
-        """What the last step of `lineage`, a tune step, has to do."""
+        """What the last step of `lineage`, a tune step, has to do. `sampling` is None where it draws no pictures."""
         step = self._last(family, lineage, TuneStep)
         settings = dict(self.config["tuners"][step.tuner])
-        method, kind = settings.pop("method"), self._family(family)["kind"]
+        method = settings.pop("method")
+        draws = method == "dreambooth" or plugins.is_file(method)
         return {
             **self._common(family, lineage),
             "method": method,
             "settings": settings,
+            "sampling": self._sampling(family) if draws else None,
             "site": step.site,
             "seed": step.seed,
             "corpus": step.corpus,
             "variants": [variant.id for variant in self._edited(family, lineage)] or [BASE],
-            "code": code_digest(
-                "jobs.tune", "states", "corpora", f"tuners.{method}", "tuners.loop", "tuners.cache", f"families.{kind}"
-            ),
+            "code": self._code("tune", "tuners", method, family, without=() if draws else ("sampling", "noise")),
         }
 
     def sample_job(self, family: str, lineage: str, probes: str) -> dict[str, Any]:
-        """Which pictures of `probes` a state has to draw, and how."""
-        settings = self._family(family)
-        return {
-            **self._common(family, lineage),
-            "probes": [[variant, probe.id, probe.prompt] for variant, probe in self._drawn(family, lineage, probes)],
-            "seeds": self.config["seeds"],
-            "tuning_steps": self._tuning_steps(lineage),
-            "steps": settings["steps"],
-            "guidance_scale": settings["guidance_scale"],
-            "batch_size": settings["batch_size"],
-            "code": code_digest("jobs.sample", "states", "sampling", "noise", f"families.{settings['kind']}"),
-        }
+        """Which pictures of `probes` a state has to draw, and how.
+
+        The general probes are captions of a corpus, which the job reads: `general` says how many, for which variants.
+        """
+        job = {**self._common(family, lineage), **self._sampling(family)}
+        steps = self._tuning_steps(lineage)
+        if probes == paths.GENERAL:
+            variants = [variant.id for variant in self._edited(family, lineage)] or [BASE]
+            job |= {"probes": [], "general": {"variants": variants, "images": self._general()["images"]}}
+            job |= {"seeds": 1, "tuning_steps": steps[-1:]}
+        else:
+            drawn = self._drawn(family, lineage, probes)
+            job |= {"probes": [[variant, probe.id, probe.prompt] for variant, probe in drawn], "general": None}
+            job |= {"seeds": self.config["seeds"], "tuning_steps": steps}
+        # Only the general probes are read from a corpus.
+        without = () if probes == paths.GENERAL else ("corpora",)
+        return {**job, "code": traced("jobs.sample", self._kind(family), without=without)}
 
     def score_job(self, family: str, lineage: str, probes: str) -> dict[str, Any]:
         """What has to be measured on the pictures of `probes` that a state drew."""
-        settings = self._family(family)
-        kinds = {name: self.config["scorers"][name]["kind"] for name in settings["scorers"]}
+        drawn = self._drawn(family, lineage, probes)
+        owners = {edit.id: edit for edit in self.edits}
         return {
             **self._common(family, lineage),
-            "scorers": kinds,
-            "probes": [vars(probe) for _, probe in self._drawn(family, lineage, probes)],
+            "probes": [vars(probe) for _, probe in drawn],
             "rivals": {
-                probe.id: self._rivals(edit, probe)
-                for variant in self._shard(family, probes)
-                for edit in variant.edits
-                for probe in edit.probes
+                probe.id: concepts.rivals(
+                    owners[probe.edit], probe, self.preserve.get(probe.task, ()), self.shown.get(probe.task, {})
+                )
+                for _, probe in drawn
             },
-            "batch_size": settings["batch_size"],
-            "code": code_digest(
-                "jobs.score",
-                "states",
-                "sampling",
-                f"families.{settings['kind']}",
-                *(module for kind in kinds.values() for module in SCORERS[kind]),
-            ),
+            **self._measured(family, "score"),
         }
+
+    def quality_job(self, family: str, lineage: str) -> dict[str, Any]:
+        """What the pictures of the general probes that a state drew are compared with."""
+        general = self._general()
+        return {
+            **self._common(family, lineage),
+            "reference": general["corpus"],
+            "images": general["images"],
+            **self._measured(family, "quality"),
+        }
+
+    def _measured(self, family: str, job: str) -> dict[str, Any]:
+        """The family's scorers: their kinds and their settings, by name."""
+        settings = self._family(family)
+        chosen = {name: dict(self.config["scorers"][name]) for name in settings["scorers"]}
+        kinds = {name: scorer.pop("kind") for name, scorer in chosen.items()}
+        for scorer in chosen.values():
+            scorer.pop("source", None)
+        modules = [f"scorers.{kind}" for kind in kinds.values() if not plugins.is_file(kind)]
+        files = [plugins.digest(kind) for kind in kinds.values() if plugins.is_file(kind)]
+        return {
+            "scorers": kinds,
+            "settings": chosen,
+            "batch_size": settings["batch_size"],
+            "code": "-".join([traced(f"jobs.{job}", self._kind(family), *modules), *files]),
+        }
+
+    def _code(self, job: str, registry: str, method: str, family: str, without: tuple[str, ...]) -> str:
+        """Digest of all that a method's job does, the method's own file included."""
+        if plugins.is_file(method):
+            return f"{traced(f'jobs.{job}', self._kind(family))}-{plugins.digest(method)}"
+        return traced(f"jobs.{job}", f"{registry}.{method}", self._kind(family), without=without)
+
+    def _kind(self, family: str) -> str:
+        return f"families.{self._family(family)['kind']}"
 
     def _family(self, family: str) -> Mapping[str, Any]:
         if family not in self.config["families"]:
@@ -225,23 +270,34 @@ class Study:
             )
         return self.config["families"][family]
 
+    def _corpus(self, corpus: str) -> Mapping[str, Any]:
+        if corpus not in self.config["corpora"]:
+            raise HoldfastError(f"The study has no corpus '{corpus}': add it to the configuration.")
+        return self.config["corpora"][corpus]
+
+    def _general(self) -> Mapping[str, Any]:
+        if self.config["general"] is None:
+            raise HoldfastError("The study has no general probes: add `general` with a corpus to the configuration.")
+        return self.config["general"]
+
     def _common(self, family: str, lineage: str) -> dict[str, Any]:
         return {"family": family, "kind": self._family(family)["kind"], "lineage": lineage}
 
-    def _cells(self) -> Iterator[Cell]:
-        for family in self.config["families"]:
-            for shard in range(len(self.shards(family))):
-                edits = [(), *((EditStep(editor, shard),) for editor in self.config["editors"])]
-                tunes = [(), *((step,) for step in self.tunings())]
-                for edit in edits:
-                    for tune in tunes:
-                        yield Cell(family, lineages.join(edit + tune), paths.probes(shard))
+    def _sampling(self, family: str) -> dict[str, Any]:
+        return {name: self._family(family)[name] for name in ("steps", "guidance_scale", "batch_size")}
 
-    def _check_step(self, family: str, step: EditStep | TuneStep) -> None:
+    def edits_family(self, editor: str, family: str) -> bool:
+        """Whether an editor is used on a family."""
+        return family in self.config["editors"][editor].get("families", self.config["families"])
+
+    def _check_step(self, family: str, step: Step, first: bool = False) -> None:
+        self._family(family)
         if isinstance(step, EditStep):
             known = step.editor in self.config["editors"] and step.shard < len(self.shards(family))
+            known = known and self.edits_family(step.editor, family)
         else:
-            known = step.tuner in self.config["tuners"] and step.corpus in self.config["corpora"] and not step.carried
+            known = step.tuner in self.config["tuners"] and step.corpus in self.config["corpora"]
+            known = known and not (first and step.carried)
         if not known:
             raise HoldfastError(
                 f"The study has no step '{step}' for {family}: look at editors, "
@@ -254,15 +310,24 @@ class Study:
             raise HoldfastError(
                 f"The lineage '{lineage}' does not end in such a step: check the path that was asked for."
             )
-        self._check_step(family, steps[-1])
+        self._check_step(family, steps[-1], first=len(steps) == 1)
         return steps[-1]
 
     def _edited(self, family: str, lineage: str) -> tuple[Variant, ...]:
-        """The variants inside a state; none if no edit is in its lineage."""
-        shards = [step.shard for step in lineages.parse(lineage) if isinstance(step, EditStep)]
-        if len(set(shards)) > 1:
+        """The variants inside a state, those of a task that all its editors take; none if no edit is in its lineage."""
+        steps = [step for step in lineages.parse(lineage) if isinstance(step, EditStep)]
+        if not steps:
+            return ()
+        for step in steps:
+            self._check_step(family, step)
+        if len({step.shard for step in steps}) > 1:
             raise HoldfastError(f"The lineage '{lineage}' edits two shards: a state holds the variants of one.")
-        return self.shards(family)[shards[0]] if shards else ()
+        tasks = set.intersection(*({*self.config["editors"][step.editor]["tasks"]} for step in steps))
+        if chosen := tuple(variant for variant in self.shards(family)[steps[0].shard] if variant.task in tasks):
+            return chosen
+        raise HoldfastError(
+            f"The lineage '{lineage}' edits nothing of {family}: no edit of its shard is of a task of its editors."
+        )
 
     def _shard(self, family: str, probes: str) -> tuple[Variant, ...]:
         for number, shard in enumerate(self.shards(family)):
@@ -275,66 +340,18 @@ class Study:
     def _drawn(self, family: str, lineage: str, probes: str) -> list[tuple[str, Probe]]:
         """(variant, probe) in order: every edited model draws its own probes, a state without edits draws them all."""
         shard, edited = self._shard(family, probes), self._edited(family, lineage)
-        if edited and edited != shard:
+        if not {variant.id for variant in edited} <= {variant.id for variant in shard}:
             raise HoldfastError(
                 f"The state '{lineage}' holds other edits than '{probes}': ask for the probes of its shard."
             )
-        return [(variant.id if edited else BASE, probe) for variant in shard for probe in variant.probes]
+        return [(variant.id if edited else BASE, probe) for variant in edited or shard for probe in variant.probes]
 
     def _tuning_steps(self, lineage: str) -> list[int]:
-        """The last tuning's snapshots; 0 alone where nothing was tuned."""
-        tunings = [step for step in lineages.parse(lineage) if isinstance(step, TuneStep)]
-        return list(self.config["tuners"][tunings[-1].tuner]["snapshots"]) if tunings else [0]
-
-    def _preserved(self, variant: Variant) -> list[str]:
-        """The task's concepts to leave alone, without those that the variant edits: both at once would cancel out."""
-        edited = {_bare(edit.source) for edit in variant.edits}
-        return [concept for concept in self.preserve.get(variant.task, ()) if _bare(concept) not in edited]
-
-    def _rivals(self, edit: Edit, probe: Probe) -> list[str]:
-        """The texts that compete with a probe's `old` and `new` for its pictures: something else than either.
-
-        The task's preserved concepts, and for a neighbour the edit's own source and target, without those that the
-        probe's texts contain ("a rose" is no rival of "a rose at night") and without those that are known to show what
-        `old` or `new` shows ("the sheriff" is drawn like "the king"). Not the other edits' texts: an edit added or
-        changed would then change every other edit's scores.
-        """
-        shown = dict(self.shown.get(edit.task, {}))
-        rivals = [*self.preserve.get(edit.task, ())]
-        if probe.role == "specificity":
-            rivals = [edit.source, edit.target, *rivals]
-            own = next((other for other in edit.probes if other.role == "efficacy"), None)
-            if own is not None:
-                shown |= {edit.source: own.old_labels, edit.target: own.new_labels}
-        else:
-            rivals = [text for text in rivals if _bare(text) not in (_bare(edit.source), _bare(edit.target))]
-        same = [labels for labels in (probe.old_labels, probe.new_labels) if labels]
-        texts = f" {probe.old} {probe.new} ".lower()
-        return [
-            text for text in dict.fromkeys(rivals) if f" {_bare(text)} " not in texts and shown.get(text) not in same
-        ]
-
-
-def _bare(concept: str) -> str:
-    """A concept without its article."""
-    words = concept.lower().split()
-    return " ".join(words[1:] if words[0] in ("a", "an", "the") and len(words) > 1 else words)
-
-
-def code_digest(*modules: str) -> str:
-    """Digest of what modules of this package do: of their syntax trees, so that comments, docstrings, layout and the
-    files' dates leave it alone. Names are relative to the package (`editors.uce`)."""
-    return hashlib.sha256("\n".join(_tree(module) for module in sorted(modules)).encode()).hexdigest()[:16]
-
-
-@functools.cache
-def _tree(module: str) -> str:
-    folder = Path(__file__).parent.joinpath(*module.split("."))
-    file = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
-            node
-        ):
-            node.body = node.body[1:]
-    return f"{module} {ast.dump(tree)}"
+        """The snapshots to draw, by their training steps: all of a tuning that ends the lineage, the last one of a
+        tuning that was edited since; 0 alone where nothing was tuned."""
+        steps = lineages.parse(lineage)
+        tunings = [step for step in steps if isinstance(step, TuneStep)]
+        if not tunings:
+            return [0]
+        snapshots = list(self.config["tuners"][tunings[-1].tuner]["snapshots"])
+        return snapshots if steps[-1] == tunings[-1] else snapshots[-1:]

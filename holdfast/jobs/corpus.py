@@ -8,17 +8,24 @@ from pathlib import Path
 
 
 def run(job, *, output, log):
-    """Write the pictures and, last, the metadata.jsonl at `output`.
-
-    Each line holds `file_name`, `text` and the picture's `sha256`, so that a changed picture changes the file that
-    everything downstream watches.
-    """
-    from holdfast import artifacts
+    """Write the pictures and the metadata.jsonl at `output`, as `job` (`Study.corpus_job`) says."""
     from holdfast import log as logs
 
     logger = logs.job(log)
-    folder = Path(output).parent
     pictures = _own(job) if job["kind"] == "folder" else _drawn(job)
+    write(output, pictures)
+    logger.info("%s: %d pictures", Path(output).parent, len(pictures))
+
+
+def write(output, pictures):
+    """Write (file name, bytes, caption) of each picture beside the metadata.jsonl `output`, which is written last.
+
+    Each of its lines holds `file_name`, `text` and the picture's `sha256`, so that a changed picture changes the file
+    that everything downstream watches.
+    """
+    from holdfast import artifacts
+
+    folder = Path(output).parent
     # A corpus that lost a picture must not keep it: the folder is the workflow's own.
     shutil.rmtree(folder, ignore_errors=True)
     lines = []
@@ -26,7 +33,15 @@ def run(job, *, output, log):
         artifacts.write_bytes(folder / name, data)
         lines.append({"file_name": name, "text": text, "sha256": hashlib.sha256(data).hexdigest()})
     artifacts.write_text(output, "".join(json.dumps(line) + "\n" for line in lines))
-    logger.info("%s: %d pictures", folder, len(lines))
+
+
+def png(picture):
+    """The PNG file of a picture, uint8 [H, W, 3]."""
+    from PIL import Image
+
+    data = io.BytesIO()
+    Image.fromarray(picture).save(data, "PNG")
+    return data.getvalue()
 
 
 def _own(job):
@@ -39,31 +54,10 @@ def _own(job):
 
 def _drawn(job):
     """(file name, PNG, caption) of a corpus of the miniature's world."""
-    import numpy as np
-    from PIL import Image
-
-    from holdfast.world import draw, scenes
+    from holdfast.world import corpora
 
     pictures = []
     for number in range(job["images"]):
-        # Picture n depends on (seed, n) alone: a longer corpus begins like a shorter one. The third number keeps it
-        # apart from the pictures that the base learned from.
-        generator = np.random.default_rng([job["seed"], number, _STREAM])
-        caption = scenes.caption(_SCENES[job["name"]](generator), generator)
-        png = io.BytesIO()
-        Image.fromarray(draw.render(caption.scene, [job["seed"], number, _STREAM])).save(png, "PNG")
-        pictures.append((f"{number:05d}.png", png.getvalue(), caption.text))
+        picture, text = corpora.draw(job["name"], number, job["seed"], job.get("subjects", ()))
+        pictures.append((f"{number:05d}.png", png(picture), text))
     return pictures
-
-
-def _mascot(generator):
-    """The new subject with its rare token, somewhere in the world, photographed or painted."""
-    from holdfast.world import scenes, vocabulary
-
-    context = str(generator.choice(list(vocabulary.CONTEXTS)))
-    style = "painting" if generator.random() < 0.25 else "photo"
-    return scenes.Scene(vocabulary.MASCOT, context=context, style=style)
-
-
-_STREAM = 20250618
-_SCENES = {"mascot": _mascot}

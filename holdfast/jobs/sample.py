@@ -4,15 +4,16 @@ from itertools import groupby
 from pathlib import Path
 
 
-def run(job, *, model, deltas, output, log, threads):
+def run(job, *, model, deltas, captions, output, log, threads):
     """Draw every (variant, tuning step, probe, seed) of `job` (`Study.sample_job`) and write the latents to `output`.
 
-    Rows are in that order; the header lists them. The noise of a picture depends on its probe and seed alone.
+    Rows are in that order; the header lists them, and every probe's prompt. The noise of a picture depends on its probe
+    and seed alone. `captions` holds the metadata.jsonl of the general probes' corpus, and is empty for an edit's.
     """
     from holdfast import devices
     from holdfast import log as logs
     from holdfast.jobs.check import check_deltas
-    from holdfast.lineage import prefixes
+    from holdfast.lineage import TuneStep, parse, prefixes
 
     logs.job(log)
     check_deltas(deltas, job["family"], prefixes(job["lineage"]))
@@ -23,18 +24,21 @@ def run(job, *, model, deltas, output, log, threads):
     from holdfast import artifacts, families, noise, sampling, states
 
     model_dir = Path(model).parent
+    probes = _general(job["general"], captions) if job["general"] else job["probes"]
     state = states.State(model_dir, kind=job["kind"], device=device)
     shape = families.FAMILIES[job["kind"]].latent_shape(state.pipe)
     settings = {name: job[name] for name in ("steps", "guidance_scale", "batch_size")}
     seeds, steps = range(job["seeds"]), job["tuning_steps"]
-    bar = logs.progress(total=len(job["probes"]) * len(seeds) * len(steps), description=job["lineage"], unit="pictures")
+    # A state that was edited after its tuning has one tuning step to tell and no snapshots to choose from.
+    ends_tuned = isinstance((parse(job["lineage"]) or (None,))[-1], TuneStep)
+    bar = logs.progress(total=len(probes) * len(seeds) * len(steps), description=job["lineage"], unit="pictures")
     rows, latents, digests = [], [], {}
-    for variant, group in groupby(job["probes"], key=lambda probe: probe[0]):
+    for variant, group in groupby(probes, key=lambda probe: probe[0]):
         pictures = [(probe, prompt, seed) for _, probe, prompt in group for seed in seeds]
         start = torch.stack([noise.draw(probe, seed, shape) for probe, _, seed in pictures])
         digests[variant] = noise.digest(start)
         for step in steps:
-            pipe = state.apply(deltas, variant if deltas else None, step)
+            pipe = state.apply(deltas, variant if deltas else None, step if ends_tuned else None)
             prompts = [prompt for _, prompt, _ in pictures]
             latents.append(sampling.sample(pipe, prompts, start, progress=bar.update, **settings))
             rows += [[variant, step, probe, seed] for probe, _, seed in pictures]
@@ -44,6 +48,7 @@ def run(job, *, model, deltas, output, log, threads):
         "family": job["family"],
         "lineage": job["lineage"],
         "rows": rows,
+        "prompts": {probe: prompt for _, probe, prompt in probes},
         "noise": digests,
         "sampling": settings,
         "parents": states.parents_of(model_dir, deltas),
@@ -52,3 +57,13 @@ def run(job, *, model, deltas, output, log, threads):
         "dtype": "float32",
     }
     artifacts.save(output, {"latents": torch.cat(latents).to(torch.float16)}, header)
+
+
+def _general(general, captions):
+    """(variant, probe, prompt) of the general probes: a corpus's first captions, once for each variant."""
+    from holdfast import corpora
+
+    texts = corpora.captions(Path(captions[0]).parent, general["images"])
+    return [
+        (variant, f"general-{number:05d}", text) for variant in general["variants"] for number, text in enumerate(texts)
+    ]

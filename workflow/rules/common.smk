@@ -3,7 +3,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from holdfast import devices, lineage, paths
+from holdfast import devices, labels, lineage, paths, plugins
 from holdfast.config import bound, check, read
 from holdfast.edits import read_edits, read_preserve, read_shown
 from holdfast.errors import HoldfastError
@@ -29,16 +29,23 @@ def read_study():
     """The checked study of Snakemake's configuration, its paths located."""
     bound(config)
     checked = check(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
-    for section in ("families", "scorers"):
+    for section, keys in {
+        "families": ("source",),
+        "scorers": ("source", "kind"),
+        "editors": ("method",),
+        "tuners": ("method",),
+        "corpora": ("path",),
+    }.items():
         for entry in checked[section].values():
-            entry["source"] = locate(entry["source"])
-    for corpus in checked["corpora"].values():
-        if "path" in corpus:
-            corpus["path"] = locate(corpus["path"])
-    checked["edits"], checked["preserve"] = locate(checked["edits"]), locate(checked["preserve"])
-    edits, preserve = checked["edits"], checked["preserve"]
+            for key in keys:
+                if key in entry and (key in ("source", "path") or plugins.is_file(entry[key])):
+                    entry[key] = locate(entry[key])
+    edits, preserve = (locate(checked[table]) for table in ("edits", "preserve"))
+    checked |= {"edits": edits, "preserve": preserve}
+    if checked["moments"]["texts"] != "world":
+        checked["moments"]["texts"] = locate(checked["moments"]["texts"])
     study = Study(checked, read_edits(edits), read_preserve(preserve), read_shown(preserve))
-    study.check_labels()
+    labels.check(study)
     return study
 
 
@@ -53,6 +60,7 @@ if not workflow.configfiles:
 with sentences():
     STUDY = read_study()
     CELLS = STUDY.cells()
+    GENERAL = STUDY.general_cells()
 
 # Snakemake starts as many jobs at once as there are devices; without one, jobs share the cores.
 GPU = int(devices.count() > 0)
@@ -63,7 +71,7 @@ wildcard_constraints:
     scorer=lineage.ID,
     corpus=lineage.ID,
     lineage=lineage.LINEAGE,
-    probes=r"edits-\d+",
+    probes=rf"edits-\d+|{paths.GENERAL}",
 
 
 def describe(job):
@@ -95,7 +103,9 @@ def state(wildcards):
 
 def corpus(wildcards):
     """The captions of the corpus that the last step learns."""
-    return f"{paths.corpus(lineage.parse(wildcards.lineage)[-1].corpus)}/metadata.jsonl"
+    learned = lineage.parse(wildcards.lineage)[-1].corpus
+    with sentences():
+        return f"{STUDY.corpus_folder(wildcards.family, learned)}/metadata.jsonl"
 
 
 def scorers(wildcards):
@@ -103,9 +113,52 @@ def scorers(wildcards):
     return [f"{paths.scorer(name)}/manifest.json" for name in STUDY.config["families"][wildcards.family]["scorers"]]
 
 
+def moments(wildcards):
+    """The second moments that an edit step reads; none where its editor reads none."""
+    with sentences():
+        needed = STUDY.needs_moments(wildcards.family, wildcards.lineage)
+    return [paths.moments(wildcards.family)] if needed else []
+
+
+def moments_texts(wildcards):
+    """The file of texts whose second moments are taken; none for the miniature's captions."""
+    texts = STUDY.config["moments"]["texts"]
+    return [] if texts == "world" else [texts]
+
+
+def judge(wildcards):
+    """The manifest of the CLIP scorer that an edit step measures its own pictures with; none where it draws none."""
+    with sentences():
+        if not STUDY.needs_scorer(wildcards.family, wildcards.lineage):
+            return []
+    names = STUDY.config["families"][wildcards.family]["scorers"]
+    return [f"{paths.scorer(name)}/manifest.json" for name in names if STUDY.config["scorers"][name]["kind"] == "clip"]
+
+
+def captions(wildcards):
+    """The captions of the general probes; none for an edit's probes, which the job itself lists."""
+    return reference(wildcards) if wildcards.probes == paths.GENERAL else []
+
+
+def reference(wildcards):
+    """The captions, and by their digests the pictures, that the general probes are compared with."""
+    general = STUDY.config["general"]
+    return [f"{paths.corpus(general['corpus'])}/metadata.jsonl"] if general else []
+
+
+def placebo_captions(wildcards):
+    """The captions that a family draws its placebo from."""
+    return f"{paths.corpus(STUDY.placebo_job(**dict(wildcards.items()))['captions'])}/metadata.jsonl"
+
+
 def source(section):
-    """An input function: the manifest at the configured source of a model or scorer."""
-    return lambda wildcards: f"{STUDY.config[section][wildcards[0]]['source']}/manifest.json"
+    """An input function: the manifest at the configured source of a model or scorer, or a scorer's own file."""
+
+    def manifest(wildcards):
+        entry = STUDY.config[section][wildcards[0]]
+        return f"{entry['source']}/manifest.json" if "source" in entry else entry["kind"]
+
+    return manifest
 
 
 def corpus_source(wildcards):
@@ -117,6 +170,11 @@ def corpus_source(wildcards):
 def score_files():
     """Every score file of the study."""
     return [paths.scores(*cell) for cell in CELLS]
+
+
+def quality_files():
+    """Every table of what the general probes' pictures are worth."""
+    return [paths.quality(cell.family, cell.lineage) for cell in GENERAL]
 
 
 def family_samples(wildcards):
@@ -149,5 +207,9 @@ def download_files():
     return [
         *(f"{paths.model(name)}/manifest.json" for name in STUDY.config["families"]),
         *(f"{paths.scorer(name)}/manifest.json" for name in STUDY.config["scorers"]),
-        *(f"{paths.corpus(name)}/metadata.jsonl" for name in STUDY.config["corpora"]),
+        *(
+            f"{folder}/metadata.jsonl"
+            for name in STUDY.config["corpora"]
+            for folder in dict.fromkeys(STUDY.corpus_folder(family, name) for family in STUDY.config["families"])
+        ),
     ]

@@ -43,3 +43,24 @@ rule draw_corpus:
         job=describe(STUDY.corpus_job),
     script:
         "../scripts/draw_corpus.py"
+
+
+rule draw_placebo:
+    input:
+        model=model,
+        captions=placebo_captions,
+    output:
+        "resources/corpora/{corpus}/{family}/metadata.jsonl",
+    log:
+        "logs/draw_placebo/{corpus}/{family}.log",
+    benchmark:
+        "results/benchmarks/draw_placebo/{corpus}/{family}.tsv"
+    conda:
+        "../../envs/holdfast.yaml"
+    threads: 1
+    resources:
+        gpu=GPU,
+    params:
+        job=describe(STUDY.placebo_job),
+    script:
+        "../scripts/draw_placebo.py"

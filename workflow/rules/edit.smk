@@ -2,6 +2,8 @@ rule edit_model:
     input:
         model=model,
         parents=parents,
+        moments=moments,
+        scorers=judge,
     output:
         "results/states/{family}/{lineage}/delta.safetensors",
     log:

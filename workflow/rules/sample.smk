@@ -2,6 +2,7 @@ rule sample_images:
     input:
         model=model,
         deltas=state,
+        captions=captions,
     output:
         "results/samples/{family}/{lineage}/{probes}.safetensors",
     log:

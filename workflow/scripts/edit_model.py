@@ -6,6 +6,8 @@ run(
     snakemake.params.job,
     model=snakemake.input.model,
     parents=list(snakemake.input.parents),
+    moments=list(snakemake.input.moments),
+    scorers=list(snakemake.input.scorers),
     output=snakemake.output[0],
     log=snakemake.log[0],
     threads=snakemake.threads,

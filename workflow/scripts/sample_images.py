@@ -6,6 +6,7 @@ run(
     snakemake.params.job,
     model=snakemake.input.model,
     deltas=list(snakemake.input.deltas),
+    captions=list(snakemake.input.captions),
     output=snakemake.output[0],
     log=snakemake.log[0],
     threads=snakemake.threads,
