@@ -20,11 +20,13 @@ def run(job, *, model, parents, corpus, checkpoints, output, log, threads):
     check_deltas(parents, job["family"], prefixes(job["lineage"])[:-1])
     device = devices.prepare(threads)
 
-    from holdfast import states
+    from holdfast import plugins, states
     from holdfast.tuners import TUNERS
     from holdfast.tuners.cache import Cache
 
-    model_dir, corpus_dir, tune = Path(model).parent, Path(corpus).parent, TUNERS[job["method"]]
+    model_dir, corpus_dir = Path(model).parent, Path(corpus).parent
+    tune = plugins.resolve(TUNERS, job["method"], "tune")
+    given = {"sampling": job["sampling"]} if job["sampling"] else {}
     state = states.State(model_dir, kind=job["kind"], device=device)
     total = len(job["variants"]) * job["settings"]["steps"]
     bar = logs.progress(total=total, description=job["lineage"], unit="steps")
@@ -38,6 +40,7 @@ def run(job, *, model, parents, corpus, checkpoints, output, log, threads):
             checkpoint_dir=Path(checkpoints) / job["code"] / variant,
             cache=cache,
             progress=bar.update,
+            **given,
             **job["settings"],
         )
         logger.info("%s: tuned %s", job["lineage"], variant)

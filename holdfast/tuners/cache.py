@@ -5,7 +5,7 @@ a loader's position: shuffling cannot pair a picture with another's caption. Eve
 its bits do not depend on which others were computed beside it.
 """
 
-from holdfast import corpora, families
+from holdfast import families
 
 
 class Cache:
@@ -15,18 +15,17 @@ class Cache:
         self._posteriors = {}
         self._conditioning = {}
 
-    def posteriors(self, pipe, paths, size):
+    def posteriors(self, pipe, pictures):
         """Mean and standard deviation of each picture's latent posterior q(z|x), scaled as the denoiser reads latents.
 
         The diffusers scripts draw from the posterior anew in every step, so the posterior is kept and not one draw.
 
         Args:
             pipe: the pipeline; its VAE encodes.
-            paths: picture files.
-            size: side of the pictures in pixels.
+            pictures: uint8 arrays [H, W, 3], all of one size; may be a generator.
 
         Returns:
-            (mean, std), each [len(paths), C, h, w] on the CPU.
+            (mean, std), each [number of pictures, C, h, w] on the CPU.
         """
         import torch
         import xxhash
@@ -35,9 +34,8 @@ class Cache:
         scale, shift = vae.config.scaling_factor, getattr(vae.config, "shift_factor", None) or 0.0
         weights = fingerprint(vae)
         rows = []
-        for path in paths:
-            pixels = corpora.open_picture(path, size)
-            key = weights, size, xxhash.xxh3_128_hexdigest(pixels.tobytes())
+        for pixels in pictures:
+            key = weights, pixels.shape, xxhash.xxh3_128_hexdigest(pixels.tobytes())
             if key not in self._posteriors:
                 image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].to(vae.device, vae.dtype)
                 with torch.no_grad():
@@ -53,7 +51,7 @@ class Cache:
         import torch
 
         family = families.kind_of(pipe)
-        weights = fingerprint(pipe.text_encoder)
+        weights = tuple(fingerprint(getattr(pipe, component)) for component, _ in family.ENCODERS.values())
         rows = []
         for text in texts:
             key = weights, text

@@ -29,8 +29,8 @@ def generator(seed, *purpose):
     return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def batch_of(step, n, batch_size, seed):
-    """Which of n pictures step 1, 2, ... trains on: int64 [batch_size].
+def batch_of(step, n, batch_size, seed, purpose="epoch"):
+    """Which of n pictures step 1, 2, ... trains on: int64 [batch_size]; streams of different purposes differ.
 
     The pictures run by in one shuffled epoch after another, and batches are cut from this stream without regard to
     where an epoch ends: all batches are of one size and all pictures are seen equally often, also where batch_size
@@ -41,7 +41,7 @@ def batch_of(step, n, batch_size, seed):
     start, rows = (step - 1) * batch_size, []
     while len(rows) < batch_size:
         epoch, offset = divmod(start + len(rows), n)
-        order = torch.randperm(n, generator=generator(seed, "epoch", epoch))
+        order = torch.randperm(n, generator=generator(seed, purpose, epoch))
         rows += order[offset : offset + batch_size - len(rows)].tolist()
     return torch.tensor(rows)
 
@@ -59,7 +59,7 @@ def check_schedule(steps, snapshots):
 
 def train(
     parameters,
-    loss_of,
+    losses_of,
     *,
     steps,
     learning_rate,
@@ -75,7 +75,8 @@ def train(
 
     Args:
         parameters: name -> trainable float32 Parameter; changed in place.
-        loss_of: step (1, 2, ...) -> scalar loss; all its randomness must come from `generator(seed, ..., step)`.
+        losses_of: step (1, 2, ...) -> scalar losses that sum to the step's, computed one after another so that only
+            one graph is in memory; all their randomness must come from `generator(seed, ..., step)`.
         steps: optimiser steps.
         learning_rate: of AdamW, constant.
         snapshots: steps at which the parameters are kept.
@@ -93,35 +94,37 @@ def train(
         HoldfastError: the loss became NaN or infinite, or the checkpoint can't be written.
     """
     import torch
-    from accelerate import Accelerator
 
-    precisions = {torch.float32: "no", torch.bfloat16: "bf16"}
-    if dtype not in precisions:
+    if dtype not in (torch.float32, torch.bfloat16):
         raise HoldfastError(f"Training in {dtype} loses small gradients; load the model in float32 or bfloat16.")
-    accelerator = Accelerator(cpu=torch.device(device).type == "cpu", mixed_precision=precisions[dtype])
     trained = list(parameters.values())
-    plain = torch.optim.AdamW(trained, lr=learning_rate, betas=(0.9, 0.999), weight_decay=1e-2, eps=1e-8, fused=True)
+    optimizer = torch.optim.AdamW(
+        trained, lr=learning_rate, betas=(0.9, 0.999), weight_decay=1e-2, eps=1e-8, fused=True
+    )
     path = Path(checkpoint_dir) / CHECKPOINT if checkpoint_dir else None
-    done, kept = _resume(path, identity, parameters, plain) if path else (0, {})
-    optimizer = accelerator.prepare(plain)
+    done, kept = _resume(path, identity, parameters, optimizer) if path else (0, {})
     if progress and done:
         progress(done)
     for step in range(done + 1, steps + 1):
-        with accelerator.autocast():
-            loss = loss_of(step)
-        if not math.isfinite(value := loss.item()):
-            raise HoldfastError(
-                f"Training failed: the loss is {value} at step {step} of {steps}; "
-                f"lower the learning rate (it is {learning_rate:g}) or look at the corpus."
-            )
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(trained, MAX_GRAD_NORM)
+        losses = iter(losses_of(step))
+        while True:
+            with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+                loss = next(losses, None)
+            if loss is None:
+                break
+            if not math.isfinite(value := loss.item()):
+                raise HoldfastError(
+                    f"Training failed: the loss is {value} at step {step} of {steps}; "
+                    f"lower the learning rate (it is {learning_rate:g}) or look at the corpus."
+                )
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, MAX_GRAD_NORM)
         optimizer.step()
         optimizer.zero_grad()
         if step in snapshots:
             kept[step] = _copies(parameters)
         if path and (step % checkpoint_every == 0 or step == steps):
-            _save(path, identity, step, parameters, plain, kept)
+            _save(path, identity, step, parameters, optimizer, kept)
         if progress:
             progress(1)
     return kept
@@ -135,9 +138,10 @@ def _save(path, identity, step, parameters, optimizer, kept):
     """Write everything that the rest of the run depends on; the moments are AdamW's."""
     tensors = {}
     for name, parameter in parameters.items():
-        state = optimizer.state[parameter]
         tensors[f"parameter/{name}"] = parameter
-        tensors[f"exp_avg/{name}"], tensors[f"exp_avg_sq/{name}"] = state["exp_avg"], state["exp_avg_sq"]
+        # A parameter that no loss reads has no moments.
+        if state := optimizer.state.get(parameter):
+            tensors[f"exp_avg/{name}"], tensors[f"exp_avg_sq/{name}"] = state["exp_avg"], state["exp_avg_sq"]
     for snapshot, copies in kept.items():
         tensors.update({f"@{snapshot}/{name}": tensor for name, tensor in copies.items()})
     artifacts.save(path, tensors, {"kind": "checkpoint", "identity": identity, "step": step, "snapshots": sorted(kept)})
@@ -160,6 +164,8 @@ def _resume(path, identity, parameters, optimizer):
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[f"parameter/{name}"])
+            if f"exp_avg/{name}" not in tensors:
+                continue
             moments = {part: tensors[f"{part}/{name}"].to(parameter.device) for part in ("exp_avg", "exp_avg_sq")}
             # A fused AdamW counts steps where the parameter lies.
             count = torch.tensor(float(header["step"]), device=parameter.device)
