@@ -53,6 +53,26 @@ def smoke_config():
         ("editors a;touch", {"method": "uce"}, "the name 'a;touch'.*becomes part of a path"),
         ("study", "../out", "becomes part of a path"),
         ("tuners lora-both", {"method": "lora", "steps": 4, "snapshots": [4]}, "ends like a site"),
+        ("tuners mine", {"method": "mine.py"}, "tuners.mine lacks 'steps'"),
+        ("scorers mini-clip", {"kind": "clip"}, "scorers.mini-clip lacks 'source'"),
+        ("editors uce families", ["sd14"], "names 'sd14', which is not under families"),
+        ("editors t5", {"method": "refact", "encoder": "t5"}, "edits a T5 encoder, which mini-sd lacks"),
+        ("tunings", [{"tuner": "lora", "corpus": "mascot", "arms": ["tuned_edit"]}], "nearest known one is 'tuned_edi"),
+        ("tunings", [{"tuner": "lora", "corpus": "mascot", "editors": ["u"]}], "names 'u', which is not under editors"),
+        ("lineages", [{"lineage": "uce/lora.mascot.s0"}], "'uce' in the lineage 'uce/lora.mascot.s0' is no step"),
+        ("corpora mascot subjects", ["rose"], "corpora.mascot has no choice of subjects"),
+        (
+            "corpora sketch",
+            {"kind": "world", "relation": "tangential", "images": 2, "subjects": ["rosse"]},
+            "names 'rosse', which is not under what the world can draw: the nearest known one is 'rose'",
+        ),
+        ("general", {"corpus": "mascot", "images": 9}, "asks for 9 captions of mascot, which has 4"),
+        ("general", {"corpus": "mascot", "images": 3}, "lora learns the corpus mascot, which `general` measures with"),
+        (
+            "corpora mirror",
+            {"kind": "placebo", "relation": "placebo", "images": 3, "captions": "mascott"},
+            "names 'mascott', which is not under corpora: the nearest known one is 'mascot'",
+        ),
     ],
 )
 def test_a_mistake_in_the_configuration_is_one_sentence(smoke_config, where, value, sentence):
@@ -128,7 +148,7 @@ def test_snakemake_says_the_sentence_before_it_makes_anything(tmp_path, file, ol
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("target", ["uce.0/../../../../evil", "uce.9", "uce.0/lora.mascot.s0@base"])
+@pytest.mark.parametrize("target", ["uce.0/../../../../evil", "uce.9", "lora.mascot.s0@base/uce.0"])
 def test_a_state_outside_the_study_is_not_made(tmp_path, target):
     done = Workspace(tmp_path).snakemake("-n", f"results/states/mini-sd/{target}/delta.safetensors", check=False)
     assert done.returncode == 1

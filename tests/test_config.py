@@ -18,9 +18,9 @@ def smoke():
     return read(ROOT / "studies/smoke.yaml")
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "studies/smoke.yaml"])
-def test_the_shipped_studies_are_valid(name):
-    assert check(read(ROOT / name), SCHEMA)["statistics"]["confidence"] == 0.95
+@pytest.mark.parametrize("path", [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))], ids=str)
+def test_the_shipped_studies_are_valid(path):
+    assert check(read(path), SCHEMA)["statistics"]["confidence"] == 0.95
 
 
 def test_defaults_are_filled_in_and_the_input_is_left_alone(smoke):
@@ -36,26 +36,49 @@ def test_defaults_are_filled_in_and_the_input_is_left_alone(smoke):
     assert check(checked, SCHEMA) == checked
 
 
-@pytest.mark.parametrize(("section", "method"), [("editors", "uce"), ("tuners", "lora")])
-def test_the_schema_has_a_methods_settings_with_its_defaults(section, method):
+def test_defaults_of_shared_definitions_and_of_files_are_filled_in(smoke):
+    smoke["editors"] = {"own": {"method": "mine/own.py", "strength": 3}, "refact": {"method": "refact"}}
+    smoke["tuners"]["mine"] = {"method": "mine/tuner.py", "steps": 7, "anything": {"goes": [1]}}
+    smoke["scorers"]["ink"] = {"kind": "mine/ink.py", "limit": 0.5}
+    checked = check(smoke, SCHEMA)
+    tasks = ["appearance", "role", "debias", "unsafe"]
+    assert checked["editors"]["own"] == {"method": "mine/own.py", "strength": 3, "tasks": tasks}
+    assert checked["editors"]["refact"]["tasks"] == ["appearance", "role", "unsafe"]
+    assert checked["editors"]["refact"]["weight_decay_flag"] == "corrected"
+    assert checked["tuners"]["mine"]["snapshots"] == [7]
+    assert checked["tuners"]["lora"]["snr_gamma"] is None
+    assert checked["general"] is None
+    assert checked["moments"]["texts"] == "world"
+
+
+METHODS = {"editors": ("uce", "refact"), "tuners": ("lora", "dora", "full", "dreambooth")}
+
+
+@pytest.mark.parametrize(("section", "method"), [(section, name) for section in METHODS for name in METHODS[section]])
+def test_the_schema_has_a_methods_settings_with_its_defaults(section, method, smoke):
     """A setting that the schema lacks can't be studied, one that the method lacks would be a dead option."""
     from holdfast import editors, tuners
 
     function = {"editors": editors.EDITORS, "tuners": tuners.TUNERS}[section][method]
     parameters = {
-        name: parameter.default
+        name: list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY
     }
-    # What the job decides and not the study: where, on what, and how it goes on after a kill.
-    for name in ("seed", "site", "checkpoint_dir", "checkpoint_every", "cache", "progress"):
+    # What the job decides and not the study: where, on what, with what, and how it goes on after a kill.
+    for name in (
+        *("seed", "site", "checkpoint_dir", "checkpoint_every", "cache", "progress", "sampling"),
+        *("measure", "moments"),
+    ):
         parameters.pop(name, None)
-    settings = yaml.safe_load(SCHEMA.read_text())["$defs"][method]["properties"]
-    settings.pop("method")
+    smoke[section]["x"] = {"method": method, **({"class_prompt": "a mug"} if method == "dreambooth" else {})}
+    settings = check(smoke, SCHEMA)[section]["x"]
+    for name in ("method", "tasks", "families"):
+        settings.pop(name, None)
     assert settings.keys() == parameters.keys()
     for name, default in parameters.items():
-        if default is not None:
-            assert settings[name]["default"] == (list(default) if isinstance(default, tuple) else default), name
+        if name not in ("snapshots", "class_prompt"):
+            assert settings[name] == default, name
 
 
 def test_registries_and_schema_name_the_same_methods():
@@ -63,7 +86,7 @@ def test_registries_and_schema_name_the_same_methods():
 
     properties = yaml.safe_load(SCHEMA.read_text())["properties"]
     names = {
-        section: properties[section]["additionalProperties"]["properties"][key]["enum"]
+        section: properties[section]["additionalProperties"]["properties"][key]["then"]["enum"]
         for section, key in (("editors", "method"), ("tuners", "method"), ("scorers", "kind"))
     }
     assert names == {
@@ -73,6 +96,13 @@ def test_registries_and_schema_name_the_same_methods():
     }
     kinds = yaml.safe_load(SCHEMA.read_text())["$defs"]["family"]["properties"]["kind"]["enum"]
     assert kinds == [*families.FAMILIES]
+
+
+def test_tables_and_configuration_know_the_same_tasks():
+    from holdfast import config, edits
+
+    assert config.TASKS == (*edits.TASKS,)
+    assert yaml.safe_load(SCHEMA.read_text())["$defs"]["tasks"]["items"]["enum"] == [*edits.TASKS]
 
 
 def test_yaml_that_is_none(tmp_path):

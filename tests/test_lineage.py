@@ -45,3 +45,9 @@ def test_anything_else_is_refused(text):
     with pytest.raises(HoldfastError, match="is no step"):
         lineage.parse(text)
     assert not re.fullmatch(lineage.LINEAGE, text)
+
+
+def test_a_carried_adapters_file_is_the_one_trained_on_the_base():
+    carried = "uce.0/lora.m.s0@base/uce.0"
+    assert lineage.sources(carried) == ("uce.0", "lora.m.s0", carried)
+    assert lineage.sources("base") == ()

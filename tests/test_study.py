@@ -1,11 +1,10 @@
 """A study: its shards, its jobs, and what they depend on."""
 
-import ast
 from dataclasses import replace
 
 import pytest
 
-from holdfast import paths, plan, study
+from holdfast import digests, labels, paths, plan, study
 from holdfast.config import check, read
 from holdfast.edits import Edit, Probe, read_edits, read_preserve, read_shown
 from holdfast.errors import HoldfastError
@@ -33,9 +32,11 @@ def an_edit(number, task="appearance"):
     return Edit(name, task, f"a thing{number}", f"a blue thing{number}", probes)
 
 
-def a_study(edits, **family):
-    config = check(read(ROOT / "studies/smoke.yaml"), ROOT / "workflow/schemas/config.schema.yaml")
+def a_study(edits, changes=None, **family):
+    """The smoke study with these edits; `changes` to its configuration, `family` to its family."""
+    config = {**read(ROOT / "studies/smoke.yaml"), **(changes or {})}
     config["families"][FAMILY].update(family)
+    config = check(config, ROOT / "workflow/schemas/config.schema.yaml")
     return study.Study(config, tuple(edits), {"appearance": ("thing1", "a heart", "a leaf"), "role": ("Bob",)})
 
 
@@ -98,20 +99,20 @@ def test_a_label_that_no_classifier_can_tell_is_refused_before_any_job(tmp_path)
     (tmp_path / "config.json").write_text('{"heads": {"noun": ["rose"], "colour": ["red", "blue"]}}')
     the_study = a_study([an_edit(0)])
     the_study.config["scorers"]["mini-classifier"]["source"] = str(tmp_path)
-    the_study.check_labels()
+    labels.check(the_study)
     edit = the_study.edits[0]
-    for labels, sentence in (
+    for wrong, sentence in (
         (
             {"colour": "bleu"},
             "edits/smoke.csv: the probe 'e0-e0' has the label colour=bleu.*knows colour=red, ",
         ),
         ({"color": "red"}, "the label color=red, which mini-classifier can't tell; it knows noun, colour"),
     ):
-        probe = replace(edit.probes[0], new_labels=labels)
+        probe = replace(edit.probes[0], new_labels=wrong)
         with pytest.raises(HoldfastError, match=sentence):
-            replace(the_study, edits=(replace(edit, probes=(probe,)),)).check_labels()
+            labels.check(replace(the_study, edits=(replace(edit, probes=(probe,)),)))
     with pytest.raises(HoldfastError, match="smoke-preserve.csv: the concept 'a leaf' has the label noun=leef"):
-        replace(the_study, shown={"role": {"a leaf": {"noun": "leef"}}}).check_labels()
+        labels.check(replace(the_study, shown={"role": {"a leaf": {"noun": "leef"}}}))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,10 @@ def test_a_label_that_no_classifier_can_tell_is_refused_before_any_job(tmp_path)
         ("edit_job", (FAMILY, "uce.7"), "no step 'uce.7'"),
         ("edit_job", (FAMILY, "ucx.0"), "no step 'ucx.0'"),
         ("tune_job", (FAMILY, "lora.sketch.s0"), "no step 'lora.sketch.s0'"),
-        ("delta_files", (FAMILY, "uce.0/lora.mascot.s0@base"), "no step 'lora.mascot.s0@base'"),
+        ("delta_files", (FAMILY, "lora.mascot.s0@base"), "no step 'lora.mascot.s0@base'"),
+        ("delta_files", (FAMILY, "uce.0/lora.mascot.s0/uce.1"), "edits two shards"),
+        ("quality_job", (FAMILY, "base"), "has no general probes"),
+        ("placebo_job", (FAMILY, "mascot"), "'mascot' is no placebo"),
         ("delta_files", ("sd14", "uce.0"), "no family 'sd14'"),
         ("sample_job", (FAMILY, "uce.0", "edits-3"), "no probes 'edits-3'"),
         ("sample_job", (FAMILY, "uce.0", "edits-1"), "holds other edits than 'edits-1'"),
@@ -131,22 +135,135 @@ def test_a_state_that_the_study_lacks_is_refused(method, arguments, sentence):
         getattr(a_study([an_edit(0), an_edit(1)], variants_per_job=1), method)(*arguments)
 
 
-def test_the_plan_counts_by_hand():
+def lineages_of(the_study):
+    return [cell.lineage for cell in the_study.cells()]
+
+
+def test_every_arm_is_a_lineage_and_a_carried_adapter_is_the_bases():
+    arms = ["tuned", "edited_tuned", "tuned_edited", "edited_tuned_edited", "edited_carried"]
+    the_study = a_study([an_edit(0)], {"tunings": [{"tuner": "lora", "corpus": "mascot", "arms": arms}]})
+    tune = "lora.mascot.s0"
+    assert lineages_of(the_study) == [
+        "base", "uce.0", tune, f"uce.0/{tune}", f"{tune}/uce.0", f"uce.0/{tune}/uce.0", f"uce.0/{tune}@base",
+    ]  # fmt: skip
+    edited, tuned = (paths.delta(FAMILY, lineage) for lineage in ("uce.0", tune))
+    assert the_study.delta_files(FAMILY, f"uce.0/{tune}@base") == [edited, tuned]
+    again = f"uce.0/{tune}@base/uce.0"
+    assert the_study.delta_files(FAMILY, again) == [edited, tuned, paths.delta(FAMILY, again)]
+    # Snapshots belong to a tuning that ends the lineage; what was edited since stands on the last one.
+    steps = {lineage: the_study.sample_job(FAMILY, lineage, "edits-0")["tuning_steps"] for lineage in (
+        "uce.0", f"uce.0/{tune}@base", f"{tune}/uce.0", again)}  # fmt: skip
+    assert steps == {"uce.0": [0], f"uce.0/{tune}@base": [2, 4], f"{tune}/uce.0": [4], again: [4]}
+
+
+def test_a_lineage_of_any_length_can_be_asked_for_in_each_shard():
+    asked = [{"lineage": "uce.*/lora.mascot.s0/lora.mascot.s1"}, {"lineage": "uce.1/lora.mascot.s3"}]
+    the_study = a_study([an_edit(0), an_edit(1)], {"lineages": asked, "tunings": []}, variants_per_job=1)
+    assert [(cell.lineage, cell.probes) for cell in the_study.cells() if "lora" in cell.lineage] == [
+        ("uce.0/lora.mascot.s0/lora.mascot.s1", "edits-0"),
+        ("uce.1/lora.mascot.s0/lora.mascot.s1", "edits-1"),
+        ("uce.1/lora.mascot.s3", "edits-1"),
+    ]
+    assert the_study.tune_job(FAMILY, "uce.0/lora.mascot.s0/lora.mascot.s1")["variants"] == ["e0"]
+    with pytest.raises(HoldfastError, match="no step 'uxe.0'"):
+        a_study([an_edit(0)], {"lineages": [{"lineage": "uxe.0"}]}).cells()
+
+
+def test_an_editor_makes_the_edits_of_its_tasks_and_families_only():
+    editors = {
+        "uce": {"method": "uce"},
+        "names": {"method": "refact", "tasks": ["role"], "layer": {"clip": 1, "t5": 2}, "encoder": "both"},
+    }
+    edits = [an_edit(0), an_edit(1, "role"), an_edit(2)]
+    the_study = a_study(edits, {"editors": editors}, variants_per_job=2)
+    assert [v["id"] for v in the_study.edit_job(FAMILY, "names.0")["variants"]] == ["e1"]
+    # The second shard has nothing for it, and the first one's states hold what all their editors take.
+    assert not any("names.1" in lineage for lineage in lineages_of(the_study))
+    drawn = the_study.sample_job(FAMILY, "names.0/lora.mascot.s0", "edits-0")["probes"]
+    assert {row[0] for row in drawn} == {"e1"}
+    assert the_study.tune_job(FAMILY, "uce.0/lora.mascot.s0")["variants"] == ["e0", "e1"]
+    assert [v["id"] for v in the_study.edit_job(FAMILY, "uce.0/lora.mascot.s0/names.0")["variants"]] == ["e1"]
+    assert len({row[1] for row in the_study.sample_job(FAMILY, "base", "edits-0")["probes"]}) == 4
+    with pytest.raises(HoldfastError, match="edits nothing of mini-sd"):
+        the_study.edit_job(FAMILY, "names.1")
+    assert the_study.moments_job(FAMILY)["modules"] == [["clip", 1], ["t5", 2]]
+    assert the_study.needs_moments(FAMILY, "names.0")
+    assert not the_study.needs_moments(FAMILY, "uce.0")
+
+
+def test_a_tuning_can_be_for_some_editors_only():
+    editors = {"uce": {"method": "uce"}, "other": {"method": "uce", "tokens": "last"}}
+    tunings = [{"tuner": "lora", "corpus": "mascot", "editors": ["other"]}]
+    found = lineages_of(a_study([an_edit(0)], {"editors": editors, "tunings": tunings}))
+    assert found == ["base", "uce.0", "other.0", "lora.mascot.s0", "other.0/lora.mascot.s0"]
+
+
+def test_debiasing_alone_samples_and_asks_a_scorer():
+    the_study = a_study([an_edit(0), an_edit(1, "debias")], variants_per_job=1)
+    assert the_study.edit_job(FAMILY, "uce.0")["sampling"] is None
+    assert the_study.edit_job(FAMILY, "uce.1")["sampling"] == {"steps": 3, "guidance_scale": 2.0, "batch_size": 16}
+    assert [the_study.needs_scorer(FAMILY, f"uce.{shard}") for shard in (0, 1)] == [False, True]
+
+
+def test_general_probes_are_drawn_once_by_the_arms_that_ask(monkeypatch):
+    corpora = {
+        "mascot": {"kind": "world", "relation": "unrelated", "images": 4},
+        "heldout": {"kind": "world", "relation": "unrelated", "images": 9},
+    }
+    general = {"corpus": "heldout", "images": 7, "arms": ["edited_tuned"]}
+    edits = [an_edit(0), an_edit(1), an_edit(2)]
+    the_study = a_study(edits, {"corpora": corpora, "general": general}, variants_per_job=2)
+    assert the_study.general_cells() == (
+        (FAMILY, "base", "general"),
+        (FAMILY, "uce.0/lora.mascot.s0", "general"),
+        (FAMILY, "uce.1/lora.mascot.s0", "general"),
+    )
+    job = the_study.sample_job(FAMILY, "uce.0/lora.mascot.s0", "general")
+    assert (job["general"], job["seeds"], job["tuning_steps"]) == ({"variants": ["e0", "e1"], "images": 7}, 1, [4])
+    assert the_study.sample_job(FAMILY, "base", "general")["general"]["variants"] == ["base"]
+
+
+def test_a_placebo_is_each_familys_own():
+    corpora = {
+        "mascot": {"kind": "placebo", "relation": "placebo", "captions": "heldout", "images": 3},
+        "heldout": {"kind": "world", "relation": "unrelated", "images": 9},
+    }
+    the_study = a_study([an_edit(0)], {"corpora": corpora})
+    assert the_study.corpus_folder(FAMILY, "mascot") == "resources/corpora/mascot/mini-sd"
+    assert the_study.corpus_folder(FAMILY, "heldout") == "resources/corpora/heldout"
+    assert the_study.placebo_job(FAMILY, "mascot")["captions"] == "heldout"
+    with pytest.raises(HoldfastError, match="which each family draws itself"):
+        the_study.corpus_job("mascot")
+
+
+def test_the_plan_counts_by_hand(tmp_path):
     """2 edits in 2 models of 1 shard; a base, an edited, a tuned and an edited and tuned state; 4 probes, 2 seeds."""
-    table = {line.rule: line for line in plan.lines(a_study([an_edit(0), an_edit(1)]))}
+    the_study = a_study([an_edit(0), an_edit(1)])
+    table = {line.rule: line for line in plan.lines(the_study, tmp_path)}
     assert (table["edit_model"].jobs, table["edit_model"].work) == (1, 2)
     # One tuning of the base and one of each variant, 4 steps each.
     assert (table["tune_model"].jobs, table["tune_model"].work) == (2, 3 * 4)
     # 8 pictures a state, twice for the two snapshots where it was tuned.
     assert (table["sample_images"].jobs, table["sample_images"].work) == (4, 8 + 8 + 16 + 16)
     assert table["sample_images"].seconds == pytest.approx(4 * 12 + 48 * 0.1)
-    assert "in all" in plan.text(a_study([an_edit(0)]))
+    assert table["sample_images"].left == 4
+    assert "in all" in plan.text(the_study, tmp_path)
+    # One job has run: its own time counts, and by its pictures the others'.
+    benchmark = tmp_path / "results/benchmarks/sample_images/mini-sd/base/edits-0.tsv"
+    benchmark.parent.mkdir(parents=True)
+    benchmark.write_text("s\th:m:s\n4.0\t0:00:04\n")
+    samples = tmp_path / paths.samples(FAMILY, "base", "edits-0")
+    samples.parent.mkdir(parents=True)
+    samples.write_bytes(bytes(5000))
+    line = {line.rule: line for line in plan.lines(the_study, tmp_path)}["sample_images"]
+    assert (line.seconds, line.left, line.seconds_left) == (pytest.approx(48 * 0.5), 3, pytest.approx(40 * 0.5))
+    assert line.megabytes == pytest.approx(0.005 + 40 * 0.001)
 
 
 def test_a_digest_sees_what_code_does_and_nothing_else(tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "__file__", str(tmp_path / "study.py"))
+    monkeypatch.setattr(digests, "__file__", str(tmp_path / "digests.py"))
     source = '"""Doc."""\n\ndef f(x):\n    """Doc of f."""\n    # why\n    return x + 1\n'
-    digests = []
+    found = []
     for text in (
         source,
         source.replace("Doc", "Other"),
@@ -154,66 +271,48 @@ def test_a_digest_sees_what_code_does_and_nothing_else(tmp_path, monkeypatch):
         source.replace("+ 1", "+ 2"),
     ):
         (tmp_path / "method.py").write_text(text)
-        study._tree.cache_clear()
-        digests.append(study.code_digest("method"))
-    study._tree.cache_clear()
-    assert digests[0] == digests[1] == digests[2] != digests[3]
+        digests._tree.cache_clear()
+        found.append(study.code_digest("method"))
+    digests._tree.cache_clear()
+    assert found[0] == found[1] == found[2] != found[3]
 
 
-# What never decides a value: how things are told, stored, named and described, and the registries.
-PLUMBING = {
-    "jobs.check",
-    "lineage",
-    "errors",
-    "log",
-    "devices",
-    "artifacts",
-    "compat",
-    "hub",
-    "edits",
-    "families",
-    "editors",
-    "tuners",
-    "scorers",
-    "world",
-}
+def test_a_digest_follows_imports_however_they_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(digests, "__file__", str(tmp_path / "digests.py"))
+    (tmp_path / "jobs").mkdir()
+    for name, text in {
+        "__init__": "",
+        "jobs/__init__": "",
+        "jobs/a": "def f():\n    from holdfast import b, log\n    from holdfast.jobs.c import g\nfrom . import d\n",
+        "jobs/c": "import holdfast.e\nfrom ..g import x\n",
+        **dict.fromkeys(("b", "jobs/d", "e", "g", "log", "unused"), ""),
+    }.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    for cached in (digests._tree, digests._imports):
+        cached.cache_clear()
+    assert digests.closure("jobs.a") == ("b", "e", "g", "jobs.a", "jobs.c", "jobs.d")
+    assert digests.closure("jobs.a", without=("jobs.c", "b")) == ("jobs.a", "jobs.d")
+    for cached in (digests._tree, digests._imports):
+        cached.cache_clear()
 
 
-@pytest.mark.parametrize(("job", "arguments"), [
-    ("edit", (FAMILY, "uce.0")), ("tune", (FAMILY, "lora.mascot.s0")),
-    ("sample", (FAMILY, "base", "edits-0")), ("score", (FAMILY, "base", "edits-0")), ("corpus", ("mascot",)),
-])  # fmt: skip
-def test_every_module_that_a_job_computes_with_is_in_its_digest(job, arguments, monkeypatch):
-    """A job imports its method through a registry, so the digest's own list is where the search for imports starts."""
-    listed = []
-    monkeypatch.setattr(study, "code_digest", lambda *modules: listed.extend(modules) or "x")
+@pytest.mark.parametrize(
+    ("job", "arguments", "within", "without"),
+    [
+        ("edit", (FAMILY, "uce.0"), {"jobs.edit", "states", "editors.uce", "families.sd"}, {"sampling", "tuners.lora"}),
+        ("tune", (FAMILY, "lora.mascot.s0"), {"jobs.tune", "tuners.lora", "tuners.loop", "corpora"}, {"sampling"}),
+        ("sample", (FAMILY, "base", "edits-0"), {"jobs.sample", "sampling", "noise", "states"}, {"corpora"}),
+        ("score", (FAMILY, "base", "edits-0"), {"jobs.score", "scorers.clip", "scorers.network"}, {"noise"}),
+        ("corpus", ("mascot",), {"jobs.corpus", "world.corpora", "world.pen", "world.scenes"}, {"states"}),
+    ],
+)
+def test_a_jobs_digest_is_of_what_it_computes_with(job, arguments, within, without, monkeypatch):
+    found = []
+    monkeypatch.setattr(digests, "code_digest", lambda *modules: found.extend(modules) or "x")
     getattr(a_study([an_edit(0)]), f"{job}_job")(*arguments)
-    found, queue = set(), list(listed)
-    while queue:
-        module = queue.pop()
-        if module not in found:
-            found.add(module)
-            queue += [name for name in _imports(module) if name not in PLUMBING]
-    assert found == set(listed)
-
-
-def _imports(module, function=None):
-    """Modules of the package that a module, or one function of it, imports anywhere, relative to the package."""
-    file = (ROOT / "holdfast").joinpath(*module.split(".")).with_suffix(".py")
-    tree = ast.parse(file.read_text())
-    if function:
-        tree = next(node for node in tree.body if getattr(node, "name", None) == function)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            package = (node.module or "").removeprefix("holdfast").strip(".")
-            if node.level:
-                package = ".".join([*module.split(".")[: -node.level], *filter(None, [node.module])])
-            elif not (node.module or "").startswith("holdfast"):
-                continue
-            for alias in node.names:
-                name = f"{package}.{alias.name}".strip(".")
-                path = (ROOT / "holdfast").joinpath(*name.split("."))
-                yield name if path.with_suffix(".py").exists() or path.is_dir() else package
+    assert within <= {*found}
+    assert not without & {*found}
+    assert not digests.PLUMBING & {*found}
 
 
 def test_paths_name_shards():
