@@ -67,6 +67,11 @@ def encode_prompts(pipe, prompts):
     return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
 
 
+def encode_trainable(pipe, prompts):
+    """The part of `encode_prompts` that the site `text_encoder` decides: CLIP's, without a pass through T5."""
+    return {"pooled_prompt_embeds": pipe._get_clip_prompt_embeds(list(prompts), device=pipe.text_encoder.device)}
+
+
 def encode_empty(pipe):
     """None: guidance is distilled into the model, there is no unconditional pass."""
 

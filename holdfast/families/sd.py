@@ -49,8 +49,13 @@ def encode_prompts(pipe, prompts):
 
     A loaded pipeline takes no gradients, so no graph is built; where a tuner trains the text encoder, it is.
     """
-    embeds, _ = pipe.encode_prompt(list(prompts), pipe.device, 1, do_classifier_free_guidance=False)
+    embeds, _ = pipe.encode_prompt(list(prompts), pipe.text_encoder.device, 1, do_classifier_free_guidance=False)
     return {"prompt_embeds": embeds}
+
+
+def encode_trainable(pipe, prompts):
+    """The part of `encode_prompts` that the site `text_encoder` decides: all of it."""
+    return encode_prompts(pipe, prompts)
 
 
 def encode_empty(pipe):
