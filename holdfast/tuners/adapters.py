@@ -75,8 +75,8 @@ def attached(modules, *, rank, alpha, seed, targets=None, magnitudes=False):
 def row_norms(weight, squares, down, up, scale):
     """Norms of the rows of `W + s B A`, float32 [out], without that matrix.
 
-    Row by row `|W + s B A|^2 = |W|^2 + 2 s <W A^T, B> + s^2 diag(B (A A^T) B^T)`: `out * in * rank` multiplications, and
-    no tensor of the weight's size.
+    Row by row `|W + s B A|^2 = |W|^2 + 2 s <W A^T, B> + s^2 diag(B (A A^T) B^T)`: `out * in * rank` multiplications,
+    and no tensor of the weight's size.
 
     Args:
         weight: W, [out, in].
@@ -114,13 +114,7 @@ def _lora_forward(layer, scale, down, up):
 
 def _dora_forward(layer, scale, squares, down, up, magnitude):
     """A linear layer's forward with the rows of `W + s B A` scaled to the magnitudes' lengths for W."""
-
-    def forward(x):
-        with torch.no_grad():
-            norms = row_norms(layer.weight, squares, down, up, scale)
-        return _Dora.apply(x, layer.weight, layer.bias, down, up, magnitude, norms, scale)
-
-    return forward
+    return lambda x: _Dora.apply(x, layer.weight, layer.bias, down, up, magnitude, squares, scale)
 
 
 class _Lora(torch.autograd.Function):
@@ -156,9 +150,9 @@ class _Dora(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x, weight, bias, down, up, magnitude, norms, scale):
+    def forward(ctx, x, weight, bias, down, up, magnitude, squares, scale):
         rows, down_ = _flat(x, weight), down.to(weight.dtype)
-        c = (magnitude / norms).to(weight.dtype)[:, None]
+        c = (magnitude / row_norms(weight, squares, down, up, scale)).to(weight.dtype)[:, None]
         up_ = up.to(weight.dtype) * c
         hidden = rows @ down_.T
         scaled = (rows @ (weight * c).T).addmm_(hidden, up_.T, alpha=scale)

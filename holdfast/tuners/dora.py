@@ -1,8 +1,8 @@
 """Weight-decomposed low-rank adaptation of a diffusion model's attention (Liu et al. 2024, arXiv 2402.09353).
 
-`W' = m (W + alpha / rank * up @ down) / |W + alpha / rank * up @ down|`, row by row (eq. 5), the norm a constant for the
-gradient (section 4.3): LoRA for the rows' directions, a magnitude m of its own for each, which starts at the row's
-norm. Everything else is as in `lora`, and as peft's `use_dora`.
+`W' = m (W + s up @ down) / |W + s up @ down|`, row by row, with s = alpha / rank (eq. 5) and the norm a constant for
+the gradient (section 4.3): LoRA for the rows' directions, and for each row a magnitude m of its own that starts at the
+row's norm. Everything else is as in `lora`, and as peft's `use_dora`.
 """
 
 from holdfast.tuners import training

@@ -1,4 +1,4 @@
-"""DreamBooth (Ruiz et al. 2023, arXiv 2208.12242): a subject with a rare token, its class kept by the model's own pictures.
+"""DreamBooth: a subject gets a rare token (Ruiz et al. 2023, arXiv 2208.12242).
 
 Equal in method to `examples/dreambooth/train_dreambooth.py` of diffusers: all weights of a site learn the corpus, and
 beside every picture of it one that the model itself drew before training, for the prompt of the subject's class.
