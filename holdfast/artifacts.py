@@ -60,12 +60,13 @@ def save(path, tensors, header):
         save_file(stored, temporary, metadata=metadata)
 
 
-def load(path, kind=None):
-    """Read a file that `save` wrote and verify all of it.
+def load(path, kind=None, prefix=""):
+    """Read a file that `save` wrote and verify all that is read.
 
     Args:
         path: the file.
         kind: what the header's `kind` must be (`delta`, `samples` ...); None takes any.
+        prefix: only the tensors whose names begin so are read; all of them by default.
 
     Returns:
         (tensors on the CPU by name, header)
@@ -74,19 +75,20 @@ def load(path, kind=None):
         ArtifactError: the file is missing, damaged, no Holdfast file, of another format version or kind, or one of
             its tensors isn't the one that was saved (name, shape, dtype or any bit).
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError, safe_open
 
     header = read_header(path)
     if kind is not None and header["kind"] != kind:
         raise ArtifactError(f"{path} holds {header['kind']}, not {kind}; give the right file.")
     try:
-        tensors = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            names = set(file.keys())
+            tensors = {name: file.get_tensor(name) for name in sorted(names) if name.startswith(prefix)}
     except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{path} can't be read ({error}); {_REMAKE}.") from error
     digests = header["digests"]
-    if tensors.keys() != digests.keys():
-        odd = ", ".join(sorted(tensors.keys() ^ digests.keys())[:3])
+    if names != digests.keys():
+        odd = ", ".join(sorted(names ^ digests.keys())[:3])
         raise ArtifactError(f"{path} does not hold the tensors that its header lists ({odd}); {_REMAKE}.")
     for name, tensor in tensors.items():
         if _digest(tensor) != digests[name]:

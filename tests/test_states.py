@@ -11,6 +11,8 @@ from tests import tiny
 
 QUERY = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 KEY = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
+OUT = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0"
+TOKENS = "text_encoder.embeddings.token_embedding.weight"
 RANK, ALPHA = 3, 6
 
 
@@ -103,8 +105,79 @@ def test_deltas_made_on_the_base_go_with_any_variant(state, tiny_dir, tmp_path):
     change = weights(state.apply([tuned, edited], "rose"))[f"{QUERY}.weight"] - before[f"{QUERY}.weight"]
     expected = ALPHA / RANK * lora_delta(7)[f"{QUERY}.up"] @ lora_delta(7)[f"{QUERY}.down"]
     assert torch.allclose(change, expected, atol=1e-6)
-    with pytest.raises(HoldfastError, match="does not end in a tune step"):
-        state.apply([tuned, edited], "rose", 5)
+    state.apply([tuned, edited], "rose", 5)
+    with pytest.raises(HoldfastError, match="goes on after the tuning, from its step 5"):
+        state.apply([tuned, edited], "rose", 4)
+    with pytest.raises(HoldfastError, match="nothing is tuned there"):
+        state.apply([], tuning_step=4)
+
+
+def test_dense_changes_reach_every_parameter_and_go_again(state, tiny_dir, tmp_path):
+    base = weights(state.pipe)
+    names = {
+        "unet.conv_in.weight": random(16, 8, 3, 3, seed=1),
+        "unet.conv_in.bias": random(16, seed=2),
+        "unet.conv_norm_out.weight": random(16, seed=3),
+        "text_encoder.embeddings.token_embedding.weight": random(*base[TOKENS].shape, seed=4),
+        f"{KEY}.u": random(16, RANK, seed=5),
+        f"{KEY}.v": random(RANK, 32, seed=6),
+        f"{OUT}.u": random(16, RANK, seed=7),
+        f"{OUT}.v": random(RANK, 16, seed=8),
+        f"{OUT}.bias": random(16, seed=9),
+    }
+    path = save(tmp_path / "full.safetensors", {"base": names}, "full.mascot.s0", tiny_dir, step="tune", method="full")
+    changed = weights(state.apply([path]))
+    expected = dict(names)
+    for module in (KEY, OUT):
+        expected[f"{module}.weight"] = expected.pop(f"{module}.u") @ expected.pop(f"{module}.v")
+    for name, tensor in changed.items():
+        assert torch.allclose(tensor, base[name] + expected.get(name, 0), atol=1e-6), name
+    assert sum(not torch.equal(tensor, base[name]) for name, tensor in changed.items()) == len(expected)
+    assert all(torch.equal(tensor, base[name]) for name, tensor in weights(state.reset()).items())
+
+
+def test_dora_is_what_peft_merges_on_the_weight_it_meets(state, tiny_dir, tmp_path):
+    from peft import LoraConfig, inject_adapter_in_model
+
+    dora = {
+        **lora_delta(7),
+        f"{QUERY}.magnitude": random(16, seed=9).abs(),
+        f"{KEY}.magnitude": random(16, seed=8).abs(),
+    }
+    edited = save(tmp_path / "edit.safetensors", {"rose": edit_delta(1)}, "uce.0", tiny_dir)
+    tuned = save(
+        tmp_path / "dora.safetensors", {"rose": {10: dora}}, "uce.0/dora.m.s0", tiny_dir, [edited], step="tune"
+    )
+    result = weights(state.apply([edited, tuned], "rose"))
+    pipe = states.load(tiny_dir, [edited])
+    paths = [path.removeprefix("unet.") for path in (QUERY, KEY)]
+    inject_adapter_in_model(LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=paths, use_dora=True), pipe.unet)
+    for path in paths:
+        layer = pipe.unet.get_submodule(path)
+        layer.lora_A["default"].weight.data = dora[f"unet.{path}.down"]
+        layer.lora_B["default"].weight.data = dora[f"unet.{path}.up"]
+        layer.lora_magnitude_vector["default"].weight.data = dora[f"unet.{path}.magnitude"]
+        layer.merge()
+        assert torch.allclose(result[f"unet.{path}.weight"], layer.base_layer.weight, atol=1e-6)
+        assert torch.allclose(result[f"unet.{path}.weight"].norm(dim=1), dora[f"unet.{path}.magnitude"], atol=1e-6)
+
+
+def test_an_adapter_of_the_base_is_carried_over_and_pinned_to_where_it_is(state, tiny_dir, tmp_path):
+    base = weights(state.pipe)
+    edited = save(tmp_path / "uce.safetensors", {"rose": edit_delta(1)}, "uce.0", tiny_dir)
+    adapter = save(tmp_path / "lora.safetensors", {"base": {5: lora_delta(7)}}, "lora.m.s0", tiny_dir, step="tune")
+    carried = [edited, adapter]
+    change = weights(state.apply(carried, "rose", 5))[f"{QUERY}.weight"] - base[f"{QUERY}.weight"]
+    assert torch.allclose(change, 2 * lora_delta(7)[f"{QUERY}.up"] @ lora_delta(7)[f"{QUERY}.down"], atol=1e-6)
+    assert states.parents_of(tiny_dir, carried) != states.parents_of(tiny_dir, [adapter])
+    again = save(
+        tmp_path / "again.safetensors", {"rose": edit_delta(3)}, "uce.0/lora.m.s0@base/uce.0", tiny_dir, carried
+    )
+    states.load(tiny_dir, [*carried, again], "rose")
+    save(edited, {"rose": edit_delta(5)}, "uce.0", tiny_dir)
+    states.load(tiny_dir, carried, "rose")
+    with pytest.raises(ArtifactError, match="again.safetensors is stale"):
+        states.load(tiny_dir, [*carried, again], "rose")
 
 
 def test_what_the_files_do_not_have_is_a_sentence(state, lineage):
