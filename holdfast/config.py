@@ -136,6 +136,10 @@ def _cross_check(config: dict[str, Any]) -> None:
             raise HoldfastError(
                 f"config: tuners.{name}.snapshots must rise and end with its number of steps, {tuner['steps']}."
             )
+        if tuner["method"] == "dreambooth" and tuner["prior_weight"] and not tuner["class_prompt"]:
+            raise HoldfastError(
+                f"config: tuners.{name} preserves a prior without a class_prompt: give one, or set prior_weight to 0."
+            )
     _cross_check_corpora(config)
     seen = set()
     for number, tuning in enumerate(config["tunings"]):
@@ -144,6 +148,13 @@ def _cross_check(config: dict[str, Any]) -> None:
         for key in ("families", "editors"):
             for name in tuning.get(key, ()):
                 _defined(f"tunings[{number}].{key}", name, config[key], key)
+        for name in tuning.get("families", families):
+            foreign = {"flux": "snr_gamma", "sd": "weighting"}[families[name]["kind"]]
+            if config["tuners"][tuning["tuner"]].get(foreign) is not None:
+                raise HoldfastError(
+                    f"config: tunings[{number}] tunes {name} with {foreign}, which its kind doesn't know: set "
+                    f"tuners.{tuning['tuner']}.{foreign} to null, or name other families."
+                )
         for seed in tuning["seeds"]:
             key = (tuning["tuner"], tuning["site"], tuning["corpus"], seed)
             for family in tuning.get("families", families):

@@ -58,13 +58,14 @@ METHODS = {"editors": ("uce", "refact"), "tuners": ("lora", "dora", "full", "dre
 def test_the_schema_has_a_methods_settings_with_its_defaults(section, method, smoke):
     """A setting that the schema lacks can't be studied, one that the method lacks would be a dead option."""
     from holdfast import editors, tuners
+    from holdfast.tuners import training
 
     function = {"editors": editors.EDITORS, "tuners": tuners.TUNERS}[section][method]
-    parameters = {
-        name: list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
+    # A tuner's `**options` are the training's keywords.
+    common = {**_keywords(training.run)} if section == "tuners" else {}
+    for name in ("method", "text", "prior_of", "prior_weight"):
+        common.pop(name, None)
+    parameters = common | _keywords(function)
     # What the job decides and not the study: where, on what, with what, and how it goes on after a kill.
     for name in (
         *("seed", "site", "checkpoint_dir", "checkpoint_every", "cache", "progress", "sampling"),
@@ -79,6 +80,15 @@ def test_the_schema_has_a_methods_settings_with_its_defaults(section, method, sm
     for name, default in parameters.items():
         if name not in ("snapshots", "class_prompt"):
             assert settings[name] == default, name
+
+
+def _keywords(function):
+    """Keyword-only parameters and their defaults, tuples as lists."""
+    return {
+        name: list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
 
 
 def test_registries_and_schema_name_the_same_methods():
