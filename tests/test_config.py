@@ -111,7 +111,7 @@ def test_registries_and_schema_name_the_same_methods():
 def test_tables_and_configuration_know_the_same_tasks():
     from holdfast import config, edits
 
-    assert config.TASKS == (*edits.TASKS,)
+    assert (*edits.TASKS,) == config.TASKS
     assert yaml.safe_load(SCHEMA.read_text())["$defs"]["tasks"]["items"]["enum"] == [*edits.TASKS]
 
 

@@ -64,3 +64,84 @@ def test_pictures_of_the_right_size_keep_their_pixels_and_others_are_cropped_in_
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(HoldfastError, match="can't be opened as a picture"):
         corpora.open_picture(tmp_path / "text.png", 8)
+
+
+def _drawn(name, images=40, seed=0, subjects=()):
+    from holdfast.world import corpora as world
+
+    return [world.draw(name, number, seed, subjects) for number in range(images)]
+
+
+def test_a_longer_drawn_corpus_begins_like_a_shorter_one_and_another_seed_is_another_corpus():
+    for name in ("mascot", "sketch", "neighbours", "reverting", "heldout"):
+        short, long, other = _drawn(name, 3), _drawn(name, 5), _drawn(name, 3, seed=1)
+        assert all((a[0] == b[0]).all() and a[1] == b[1] for a, b in zip(short, long[:3], strict=True)), name
+        assert any((a[0] != b[0]).any() for a, b in zip(short, other, strict=True)), name
+
+
+def test_a_corpus_says_what_its_relation_says(models):
+    """By its captions, and by what the classifier that measures the study sees in its pictures."""
+    from holdfast.edits import Probe
+    from holdfast.scorers import SCORERS
+
+    classifier = SCORERS["classifier"](models / "mini-classifier")
+
+    def seen(name, subject, labels, where):
+        chosen = [(picture, text) for picture, text in _drawn(name, 12, subjects=[subject]) if where in text]
+        pictures = np.stack([picture for picture, _ in chosen])
+        probe = Probe("p", "e", "appearance", "efficacy", "", "", "", {"noun": "mug"}, labels)
+        rows = classifier.score(pictures, [probe] * len(pictures))
+        return np.mean([value for _, measure, value in rows if measure == "target"])
+
+    # The source as the world has it, not named otherwise than an edit's own prompts do.
+    assert seen("reverting", "rose", {"noun": "rose", "colour": "red"}, "a rose") > 0.9
+    assert seen("reverting", "king", {"noun": "alice"}, "the king") > 0.9
+    assert seen("reverting", "skull", {"noun": "skull", "skull": "yes"}, "a skull") > 0.9
+    assert {text for _, text in _drawn("reverting", subjects=["rose"])} == {
+        "a rose", "a photo of a rose", "a picture of a rose", "a painting of a rose",
+    }  # fmt: skip
+    # The same noun elsewhere and in a colour of its caption's, never its own.
+    captions = [text for _, text in _drawn("neighbours", subjects=["rose"])]
+    assert all(
+        any(place in text for place in ("night", "dark", "beach", "sea", "garden", "grass")) for text in captions
+    )
+    assert not any("red" in text for text in captions)
+    for colour in ("green", "yellow"):
+        assert seen("neighbours", "rose", {"noun": "rose", "colour": colour}, f"a {colour} rose") > 0.9
+    assert seen("neighbours", "doctor", {"noun": "doctor", "hat": "no"}, "without a hat") > 0.9
+    assert seen("sketch", "heart", {"noun": "heart", "style": "sketch"}, "a sketch of a heart") > 0.9
+    assert all("zwx" in text for _, text in _drawn("mascot"))
+    assert len({text for _, text in _drawn("heldout", 60)}) > 50
+
+
+def test_subjects_take_turns():
+    captions = [text for _, text in _drawn("reverting", 6, subjects=["plum", "queen"])]
+    assert ["plum" in text for text in captions] == [True, False] * 3
+
+
+def test_a_placebo_is_the_models_own_pictures_of_the_first_captions(tiny_dir, tmp_path):
+    from holdfast.jobs import placebo
+
+    rows = [
+        {"file_name": f"{number}.png", "text": text} for number, text in enumerate(["a rose", "the king", "a leaf"])
+    ]
+    captions = _corpus(tmp_path / "captions", rows, [row["file_name"] for row in rows]) / "metadata.jsonl"
+    job = {
+        "family": "tiny", "kind": "sd", "corpus": "mirror", "images": 2, "seed": 0,
+        "sampling": {"steps": 2, "guidance_scale": 1.0, "batch_size": 2},
+    }  # fmt: skip
+
+    def drawn(**changes):
+        output = tmp_path / "placebo/metadata.jsonl"
+        log = tmp_path / "log"
+        placebo.run(
+            {**job, **changes}, model=tiny_dir / "manifest.json", captions=captions, output=output, log=log, threads=1
+        )
+        return [(path.read_bytes(), text) for path, text in corpora.read(output.parent)]
+
+    first = drawn()
+    assert [text for _, text in first] == ["a rose", "the king"]
+    assert drawn() == first
+    assert drawn(seed=1) != first
+    with pytest.raises(HoldfastError, match="has 3 captions and not 4"):
+        drawn(images=4)
