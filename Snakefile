@@ -5,12 +5,14 @@ min_version("9.0")
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/download.smk"
+include: "workflow/rules/moments.smk"
 include: "workflow/rules/edit.smk"
 include: "workflow/rules/tune.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/export.smk"
 include: "workflow/rules/pretrain.smk"
 
 
@@ -21,6 +23,7 @@ localrules:
     download_model,
     download_scorer,
     draw_corpus,
+    plot_matrix,
     plot_persistence,
     plot_outcomes,
     write_report,

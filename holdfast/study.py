@@ -237,6 +237,31 @@ class Study:
             **self._measured(family, "quality"),
         }
 
+    def export_job(self, family: str, lineage: str, variant: str) -> dict[str, Any]:
+        """Which model of a state to write as a pipeline folder: `VARIANT`, or `VARIANT@STEP` for a snapshot."""
+        name, _, step = variant.partition("@")
+        known = [edited.id for edited in self._edited(family, lineage)] or [BASE]
+        steps = self._tuning_steps(lineage)
+        if name not in known or (step and int(step) not in steps):
+            snapshots = f", with @STEP for one of {', '.join(map(str, steps))}" if steps != [0] else ""
+            raise HoldfastError(
+                f"The state '{lineage}' of {family} holds no '{variant}': take one of {', '.join(known)}{snapshots}."
+            )
+        return {
+            **self._common(family, lineage),
+            "variant": name,
+            "tuning_step": int(step) if step else None,
+            "code": traced("jobs.export", self._kind(family)),
+        }
+
+    def images_job(self, family: str, lineage: str, probes: str) -> dict[str, Any]:
+        """How the pictures of `probes` that a state drew become files."""
+        return {
+            **self._common(family, lineage),
+            "batch_size": self._family(family)["batch_size"],
+            "code": traced("jobs.images", self._kind(family)),
+        }
+
     def _measured(self, family: str, job: str) -> dict[str, Any]:
         """The family's scorers: their kinds and their settings, by name."""
         settings = self._family(family)

@@ -62,7 +62,7 @@ def encode_prompts(pipe, prompts):
         "pooled_prompt_embeds": [n, p], CLIP's state at the end of the text}
     """
     embeds, pooled, _ = pipe.encode_prompt(
-        list(prompts), None, pipe.device, max_sequence_length=pipe.tokenizer_2.model_max_length
+        list(prompts), None, pipe.text_encoder.device, max_sequence_length=pipe.tokenizer_2.model_max_length
     )
     return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
 

@@ -1,0 +1,57 @@
+"""Write a state as an ordinary pipeline folder that diffusers loads without Holdfast."""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+
+def run(job, *, model, deltas, output, log, threads):
+    """Put the model into the state of `job` (`Study.export_job`) and save it as the folder of `output`.
+
+    output: the model_index.json of the folder, which appears whole or not at all; what lay there is replaced. The
+    weights are in float32, in which the study sampled. The folder has a manifest.json and so can be a base model of
+    another study.
+    """
+    from holdfast import devices
+    from holdfast import log as logs
+    from holdfast.jobs.check import check_deltas
+    from holdfast.lineage import prefixes
+
+    logger = logs.job(log)
+    check_deltas(deltas, job["family"], prefixes(job["lineage"]))
+    device = devices.prepare(threads)
+
+    from holdfast import states
+
+    state = states.State(Path(model).parent, kind=job["kind"], device=device)
+    pipe = state.apply(deltas, job["variant"] if deltas else None, job["tuning_step"])
+    folder = Path(output).parent
+    revision = f"{job['lineage']}/{job['variant']}" + (f"@{job['tuning_step']}" if job["tuning_step"] else "")
+    write(pipe, folder, repo=f"holdfast/{job['family']}", revision=revision)
+    logger.info("%s: %.1f MB", folder, sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6)
+
+
+def write(pipe, folder, repo, revision):
+    """Save a pipeline with a manifest as a folder, which is replaced as a whole; see `hub.write_manifest`."""
+    from holdfast import hub
+    from holdfast.compat import quiet_loading
+
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        made = Path(temporary) / folder.name
+        with quiet_loading():
+            pipe.save_pretrained(made, safe_serialization=True)
+        for file in made.rglob("*.json"):
+            _forget_origin(file)
+        hub.write_manifest(made, repo, revision)
+        shutil.rmtree(folder, ignore_errors=True)
+        made.rename(folder)
+
+
+def _forget_origin(file):
+    """Drop where a component was loaded from: diffusers writes this machine's path into its configuration."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if isinstance(content, dict) and content.pop("_name_or_path", None) is not None:
+        file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
