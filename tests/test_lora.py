@@ -1,8 +1,4 @@
-"""LoRA: against plain PyTorch, resumed, cached, and leaving the model as it was."""
-
-import copy
-import json
-import shutil
+"""LoRA against plain PyTorch, min-SNR weights, and a delta that makes a state fit its corpus."""
 
 import numpy as np
 import pytest
@@ -10,33 +6,19 @@ import torch
 from PIL import Image
 
 from holdfast import corpora, families, states
-from holdfast.errors import HoldfastError
+from holdfast.families import sd
 from holdfast.tuners import TUNERS, loop, lora
 from holdfast.tuners.cache import Cache
-from tests import tiny
+from holdfast.tuners.objective import Objective, corpus_data
+from tests import tiny, tuning
+from tests.tuning import CAPTIONS, OPTIONS
 
 tune = TUNERS["lora"]
-OPTIONS = {"seed": 3, "steps": 4, "batch_size": 2, "learning_rate": 1e-2}
-CAPTIONS = ("a rose", "a blue fish", "a photo of a plum")
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    for number, picture in enumerate(pixels):
-        Image.fromarray(picture).save(folder / f"{number}.png")
-    _write(folder, [(f"{number}.png", text) for number, text in enumerate(CAPTIONS)])
-    return folder
-
-
-def _write(folder, rows):
-    lines = [json.dumps({"file_name": name, "text": text}) for name, text in rows]
-    (folder / "metadata.jsonl").write_text("\n".join(lines))
-
-
-def _bytes(snapshots):
-    return {step: {name: tensor.numpy().tobytes() for name, tensor in kept.items()} for step, kept in snapshots.items()}
+    return tuning.write_corpus(tmp_path_factory.mktemp("lora") / "corpus")
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
@@ -100,60 +82,6 @@ def test_three_steps_equal_plain_pytorch(tmp_path, corpus, prediction_type, monk
     assert min(norms) < 0.15 < max(norms)
 
 
-def test_a_killed_and_resumed_tuning_is_bit_equal(tiny_pipe, corpus, tmp_path):
-    options = OPTIONS | {"snapshots": [1, 4], "checkpoint_every": 2}
-    whole = tune(tiny_pipe, corpus, **options)
-    done = []
-
-    def kill(n):
-        done.append(n)
-        if sum(done) == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        tune(tiny_pipe, corpus, checkpoint_dir=tmp_path / "whole", progress=kill, **options)
-    done.clear()
-    resumed = tune(tiny_pipe, corpus, checkpoint_dir=tmp_path / "whole", progress=done.append, **options)
-    assert done == [2, 1, 1] and _bytes(resumed) == _bytes(whole)
-    # Nothing of the old run may leak into one with other settings, other captions or other weights.
-    changed = tmp_path / "corpus"
-    shutil.copytree(corpus, changed)
-    _write(changed, [(f"{number}.png", "a leaf") for number in range(3)])
-    runs = [(corpus, {"seed": 4}), (changed, {}), (corpus, {})]
-    for number, (folder, settings) in enumerate(runs):
-        if number == 2:
-            tiny_pipe.unet.conv_in.weight.data.mul_(1.01)
-        shutil.copytree(tmp_path / "whole", tmp_path / f"{number}")
-        done.clear()
-        tune(tiny_pipe, folder, checkpoint_dir=tmp_path / f"{number}", progress=done.append, **options | settings)
-        assert done == [1, 1, 1, 1], number
-
-
-@pytest.mark.parametrize("site", ["denoiser", "text_encoder"])
-def test_the_pipeline_is_left_bit_equal_also_after_a_failure(tiny_pipe, corpus, site):
-    (module,) = families.kind_of(tiny_pipe).site_modules(tiny_pipe, site).values()
-    before, attributes, state = copy.deepcopy(module.state_dict()), set(vars(module)), torch.get_rng_state()
-
-    def fail(n):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        tune(tiny_pipe, corpus, site=site, progress=fail, **OPTIONS)
-    tuned = tune(tiny_pipe, corpus, site=site, **OPTIONS)
-    after = module.state_dict()
-    assert list(after) == list(before) and all(torch.equal(after[name], before[name]) for name in before)
-    assert set(vars(module)) == attributes and torch.equal(torch.get_rng_state(), state)
-    assert not any(parameter.requires_grad for parameter in module.parameters())
-    component = "unet." if site == "denoiser" else "text_encoder."
-    assert all(name.startswith(component) and tensor.abs().max() > 0 for name, tensor in tuned[4].items())
-
-
-def test_a_snapshot_equals_a_shorter_run(tiny_pipe, corpus):
-    long = tune(tiny_pipe, corpus, snapshots=[2, 4], **OPTIONS)
-    short = tune(tiny_pipe, corpus, **OPTIONS | {"steps": 2})
-    assert _bytes({2: long[2]}) == _bytes(short)
-
-
 def test_tuning_fits_the_corpus_and_its_delta_applies(tiny_pipe, tiny_dir, corpus, tmp_path):
     settings = {"rank": 4, "alpha": 8}
     tuned = tune(tiny_pipe, corpus, **settings, **OPTIONS | {"steps": 150, "batch_size": 3})
@@ -169,66 +97,22 @@ def test_tuning_fits_the_corpus_and_its_delta_applies(tiny_pipe, tiny_dir, corpu
         lineage="lora.test.s0",
         model_dir=tiny_dir,
     )
-    data = lora._Data(tiny_pipe, corpora.read(corpus), Cache(), live_text=False)
+    data = corpus_data(tiny_pipe, corpus, Cache(), live_text=False)
 
     def loss(pipe):
-        values = []
-        for number in range(20):
-            rows, generator = torch.arange(3), loop.generator(99, "evaluation", number)
-            with torch.no_grad():
-                values.append(lora._loss(pipe, data, rows, generator, caption_dropout=0, snr_gamma=None).item())
-        return sum(values) / len(values)
+        objective = Objective(pipe, data, seed=99, batch_size=60)
+        with torch.no_grad():
+            return sum(objective.losses(1)).item()
 
     assert loss(states.load(tiny_dir, [path])) < 0.9 * loss(tiny_pipe)
-
-
-def test_the_cache_pairs_by_picture_and_spares_the_encoders(tiny_pipe, corpus, tmp_path, monkeypatch):
-    pairs = corpora.read(corpus)
-    cache = Cache()
-    plain = tune(tiny_pipe, corpus, **OPTIONS)
-    assert _bytes(tune(tiny_pipe, corpus, cache=cache, **OPTIONS)) == _bytes(plain)
-    mean, std = cache.posteriors(tiny_pipe, [path for path, _ in reversed(pairs)], 32)
-    text = cache.conditioning(tiny_pipe, [text for _, text in reversed(pairs)])["prompt_embeds"]
-
-    def refuse(*arguments, **options):
-        raise AssertionError("an encoder was called again")
-
-    monkeypatch.setattr(tiny_pipe.vae, "encode", refuse)
-    monkeypatch.setattr(tiny_pipe, "encode_prompt", refuse)
-    assert _bytes(tune(tiny_pipe, corpus, cache=cache, **OPTIONS)) == _bytes(plain)
-    monkeypatch.undo()
-    for number, (path, caption) in enumerate(reversed(pairs)):
-        image = torch.tensor(np.asarray(Image.open(path))).permute(2, 0, 1)[None] / 127.5 - 1
-        posterior = tiny_pipe.vae.encode(image).latent_dist
-        torch.testing.assert_close(mean[number], posterior.mean[0] * 0.5)
-        torch.testing.assert_close(std[number], posterior.std[0] * 0.5)
-        torch.testing.assert_close(text[number], tiny_pipe.encode_prompt(caption, "cpu", 1, False)[0][0])
-
-
-def test_caption_dropout_of_one_is_training_on_empty_captions(tiny_pipe, corpus):
-    data = lora._Data(tiny_pipe, corpora.read(corpus), Cache(), live_text=False)
-    rows, dropped = torch.tensor([2, 0]), torch.tensor([True, False])
-    cond = data.conditioning(tiny_pipe, rows, dropped)["prompt_embeds"]
-    expected = torch.cat([tiny_pipe.encode_prompt(text, "cpu", 1, False)[0] for text in ("", CAPTIONS[0])])
-    torch.testing.assert_close(cond, expected)
-    live = lora._Data(tiny_pipe, corpora.read(corpus), Cache(), live_text=True)
-    torch.testing.assert_close(live.conditioning(tiny_pipe, rows, dropped)["prompt_embeds"], expected)
 
 
 def test_min_snr_weights_follow_their_closed_form(tiny_pipe):
     timesteps = torch.tensor([0, 300, 999])
     alphas = tiny_pipe.scheduler.alphas_cumprod[timesteps]
     snr = alphas / (1 - alphas)
-    weights = lora._snr_weights(tiny_pipe.scheduler, timesteps, 5.0)
+    weights = sd.loss_weights(tiny_pipe, timesteps, snr_gamma=5.0)
     torch.testing.assert_close(weights, torch.minimum(snr, torch.tensor(5.0)) / snr, rtol=1e-4, atol=0)
     tiny_pipe.scheduler.register_to_config(prediction_type="v_prediction")
-    weights = lora._snr_weights(tiny_pipe.scheduler, timesteps, 5.0)
+    weights = sd.loss_weights(tiny_pipe, timesteps, snr_gamma=5.0)
     torch.testing.assert_close(weights, torch.minimum(snr, torch.tensor(5.0)) / (snr + 1), rtol=1e-4, atol=0)
-
-
-def test_a_nan_loss_and_an_unknown_site_get_a_sentence(tiny_pipe, corpus):
-    with pytest.raises(HoldfastError, match="no site 'both'"):
-        tune(tiny_pipe, corpus, site="both", **OPTIONS)
-    tiny_pipe.unet.conv_in.weight.data[0, 0, 0, 0] = torch.nan
-    with pytest.raises(HoldfastError, match="the loss is nan at step 1 of 4; lower the learning rate"):
-        tune(tiny_pipe, corpus, **OPTIONS)

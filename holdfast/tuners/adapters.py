@@ -73,18 +73,18 @@ def attached(modules, *, rank, alpha, seed, targets=None, magnitudes=False):
 
 
 def row_norms(weight, squares, down, up, scale):
-    """Norms of the rows of `W + s B A`, float32 [out], without that matrix.
+    """Norms of the rows of `W + s B A`, [out], without that matrix.
 
     Row by row `|W + s B A|^2 = |W|^2 + 2 s <W A^T, B> + s^2 diag(B (A A^T) B^T)`: `out * in * rank` multiplications,
     and no tensor of the weight's size.
 
     Args:
         weight: W, [out, in].
-        squares: squared norms of its rows, float32 [out].
+        squares: squared norms of its rows, [out].
         down, up: A, [rank, in], and B, [out, rank].
         scale: s.
     """
-    projected = (weight @ down.to(weight.dtype).T).float()
+    projected = (weight @ down.to(weight.dtype).T).to(up.dtype)
     cross = torch.addmm(projected, up, down @ down.T, beta=2 * scale, alpha=scale * scale)
     # Rounding may take a vanishing row below zero.
     return torch.linalg.vecdot(up, cross).add_(squares).clamp_min_(_TINY).sqrt_()
