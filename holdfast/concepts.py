@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping
 
 from holdfast.edits import Edit, Probe
@@ -29,12 +30,14 @@ def rivals(edit: Edit, probe: Probe, concepts: Collection[str], shown: Mapping[s
         if efficacy is not None:
             shown |= {edit.source: efficacy.old_labels, edit.target: efficacy.new_labels}
     else:
-        texts = [text for text in texts if bare(text) not in map(bare, own)]
+        bares = {bare(text) for text in own}
+        texts = [text for text in texts if bare(text) not in bares]
     same = [labels for labels in (probe.old_labels, probe.new_labels) if labels]
     told = f" {probe.old} {probe.new} ".lower()
     return [text for text in dict.fromkeys(texts) if f" {bare(text)} " not in told and shown.get(text) not in same]
 
 
+@functools.cache
 def bare(concept: str) -> str:
     """A concept without its article."""
     words = concept.lower().split()

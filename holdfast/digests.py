@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 # What never decides a value: how things are told, stored, named and described, and the registries.
@@ -20,12 +20,13 @@ PLUMBING = frozenset(
 )
 
 
+@functools.cache
 def code_digest(*modules: str) -> str:
     """Digest of what modules of this package do. Names are relative to the package (`editors.uce`)."""
     return _short("\n".join(_tree(module) for module in sorted(modules)))
 
 
-def traced(*roots: str, without: Collection[str] = ()) -> str:
+def traced(*roots: str, without: tuple[str, ...] = ()) -> str:
     """Digest of modules and of everything of this package that they import, at any depth, `PLUMBING` left out.
 
     A registry hides what it imports, so a method's own module is a root. `without`: modules, and packages (all that is
@@ -34,7 +35,8 @@ def traced(*roots: str, without: Collection[str] = ()) -> str:
     return code_digest(*closure(*roots, without=without))
 
 
-def closure(*roots: str, without: Collection[str] = ()) -> tuple[str, ...]:
+@functools.cache
+def closure(*roots: str, without: tuple[str, ...] = ()) -> tuple[str, ...]:
     """The modules whose digest `traced` gives."""
     found, queue = set(), list(roots)
     while queue:

@@ -260,6 +260,12 @@ def test_the_plan_counts_by_hand(tmp_path):
     assert line.megabytes == pytest.approx(0.005 + 40 * 0.001)
 
 
+def forget():
+    """What this process has read of the code is read again."""
+    for cached in (digests._tree, digests._imports, digests.closure, digests.code_digest):
+        cached.cache_clear()
+
+
 def test_a_digest_sees_what_code_does_and_nothing_else(tmp_path, monkeypatch):
     monkeypatch.setattr(digests, "__file__", str(tmp_path / "digests.py"))
     source = '"""Doc."""\n\ndef f(x):\n    """Doc of f."""\n    # why\n    return x + 1\n'
@@ -271,14 +277,15 @@ def test_a_digest_sees_what_code_does_and_nothing_else(tmp_path, monkeypatch):
         source.replace("+ 1", "+ 2"),
     ):
         (tmp_path / "method.py").write_text(text)
-        digests._tree.cache_clear()
+        forget()
         found.append(study.code_digest("method"))
-    digests._tree.cache_clear()
+    forget()
     assert found[0] == found[1] == found[2] != found[3]
 
 
 def test_a_digest_follows_imports_however_they_are_written(tmp_path, monkeypatch):
     monkeypatch.setattr(digests, "__file__", str(tmp_path / "digests.py"))
+    forget()
     (tmp_path / "jobs").mkdir()
     for name, text in {
         "__init__": "",
@@ -288,12 +295,9 @@ def test_a_digest_follows_imports_however_they_are_written(tmp_path, monkeypatch
         **dict.fromkeys(("b", "jobs/d", "e", "g", "log", "unused"), ""),
     }.items():
         (tmp_path / f"{name}.py").write_text(text)
-    for cached in (digests._tree, digests._imports):
-        cached.cache_clear()
     assert digests.closure("jobs.a") == ("b", "e", "g", "jobs.a", "jobs.c", "jobs.d")
     assert digests.closure("jobs.a", without=("jobs.c", "b")) == ("jobs.a", "jobs.d")
-    for cached in (digests._tree, digests._imports):
-        cached.cache_clear()
+    forget()
 
 
 @pytest.mark.parametrize(
