@@ -110,9 +110,8 @@ def _desired(ratios, source, texts):
     """The desired share of every attribute."""
     ratios = ratios or [1 / len(texts)] * len(texts)
     if len(ratios) != len(texts) or min(ratios) < 0 or abs(sum(ratios) - 1) > 1e-6:
-        raise HoldfastError(
-            f"desired_ratios needs {len(texts)} shares for {source!r}, of sum 1; they are {', '.join(map(str, ratios))}."
-        )
+        given = ", ".join(map(str, ratios))
+        raise HoldfastError(f"desired_ratios needs {len(texts)} shares for {source!r}, of sum 1; they are {given}.")
     return ratios
 
 
