@@ -28,7 +28,7 @@ UNITS = {
     "tune_model": "training steps",
     "sample_images": "pictures",
     "score_images": "pictures",
-    "measure_quality": "pictures",
+    "score_quality": "pictures",
 }
 
 
@@ -219,7 +219,7 @@ def _pictures(study: Study) -> Iterator[Job]:
         scoring = costs["seconds_per_job"] + pictures * costs["seconds_per_scored_picture"]
         if cell.probes == paths.GENERAL:
             place, output = "/".join(cell[:2]), paths.quality(*cell[:2])
-            yield Job("measure_quality", place, output, pictures, scoring, 1.0, cell.family)
+            yield Job("score_quality", place, output, pictures, scoring, 1.0, cell.family)
         else:
             yield Job("score_images", name, paths.scores(*cell), pictures, scoring, 0.1 * pictures, cell.family)
 

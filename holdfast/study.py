@@ -19,7 +19,7 @@ from holdfast.edits import Edit, Probe
 from holdfast.errors import HoldfastError
 from holdfast.lineage import EditStep, Step, TuneStep
 
-__all__ = ["BASE", "WORLD", "Cell", "Study", "Variant", "code_digest"]
+__all__ = ["BASE", "WORLD", "Cell", "Study", "Variant", "code_digest", "traced"]
 
 # The variant of a state that has no edit in its lineage.
 BASE = "base"

@@ -90,7 +90,7 @@ def test_a_corpus_says_what_its_relation_says(models):
         chosen = [(picture, text) for picture, text in _drawn(name, 12, subjects=[subject]) if where in text]
         pictures = np.stack([picture for picture, _ in chosen])
         probe = Probe("p", "e", "appearance", "efficacy", "", "", "", {"noun": "mug"}, labels)
-        rows = classifier.score(pictures, [probe] * len(pictures))
+        rows = classifier.score(pictures, [probe] * len(pictures), [[]] * len(pictures))
         return np.mean([value for _, measure, value in rows if measure == "target"])
 
     # The source as the world has it, not named otherwise than an edit's own prompts do.
