@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+import yaml
 
 from tests.workspace import Workspace
 
@@ -163,3 +164,63 @@ def test_the_default_study_is_not_mixed_into_another(finished):
         done = subprocess.run([*command, *extra], cwd=finished.folder, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         assert all(word in done.stdout for word in words), done.stdout
+
+
+def test_every_arm_editor_and_corpus_becomes_jobs(tmp_path):
+    """Orders of steps, a carried adapter, moments, a placebo, general probes and a lineage that is spelt out."""
+    workspace = Workspace(tmp_path).echo()
+    study = yaml.safe_load((tmp_path / STUDY).read_text())
+    study["editors"]["refact"] = {"method": "refact", "layer": 1, "tasks": ["role"]}
+    study["corpora"] |= {
+        "mirror": {"kind": "placebo", "relation": "placebo", "captions": "heldout", "images": 3},
+        "heldout": {"kind": "world", "relation": "unrelated", "images": 5},
+    }
+    study["general"] = {"corpus": "heldout", "images": 5, "arms": ["edited_tuned"]}
+    arms = ["tuned_edited", "edited_tuned_edited", "edited_carried"]
+    study["tunings"] = [{"tuner": "lora", "corpus": "mascot", "arms": arms}, {"tuner": "lora", "corpus": "mirror"}]
+    study["lineages"] = [{"lineage": "uce.*/lora.mascot.s0/lora.mirror.s0"}]
+    (tmp_path / STUDY).write_text(yaml.safe_dump(study))
+    # base, 2 edited, 2 tuned, 2 x 3 arms of the mascot, 2 of the mirror, 1 asked for.
+    counts = workspace.rules("--", "results/tables/scores.parquet")
+    assert counts["score_images"] == 1 + 2 + 2 + 6 + 2 + 1
+    # Those, and the general probes of the base and of what was edited and then tuned.
+    assert counts["sample_images"] == 14 + 3
+    assert counts["score_quality"] == 3
+    # Each editor on the base, on the tuned base, and again on what it had edited and a tuning had changed.
+    assert counts["edit_model"] == 2 * 3
+    # The base, and each edited state, on either corpus; the lineage's second tuning. None for the carried adapters.
+    assert counts["tune_model"] == 2 + 4 + 1
+    assert (counts["gather_moments"], counts["draw_placebo"], counts["draw_corpus"]) == (1, 1, 2)
+    workspace.snakemake("--", "results/tables/scores.parquet")
+    assert workspace.rules("--", "results/tables/scores.parquet") == {}
+    # A setting of ReFACT's reruns its own states and leaves UCE's and the moments alone; a layer needs other moments.
+    workspace.replace(STUDY, "layer: 1", "layer: 1\n    clamp: 5")
+    counts = workspace.rules("--", "results/tables/scores.parquet")
+    assert (counts["edit_model"], "gather_moments" in counts, "draw_placebo" in counts) == (3, False, False)
+    assert all("refact" in output for rule, output in workspace.jobs() if rule in ("edit_model", "sample_images"))
+    workspace.replace(STUDY, "layer: 1", "layer: 0")
+    assert workspace.rules("--", "results/tables/scores.parquet")["gather_moments"] == 1
+
+
+def test_the_whole_matrix_can_be_planned():
+    from holdfast.config import check, read
+    from holdfast.edits import read_edits, read_preserve
+    from holdfast.plan import lines
+    from holdfast.study import Study
+    from tests.workspace import ROOT
+
+    config = check(read(ROOT / "studies/full-miniature.yaml"), ROOT / "workflow/schemas/config.schema.yaml")
+    edits, preserve = read_edits(ROOT / config["edits"]), read_preserve(ROOT / config["preserve"])
+    study = Study(config, edits, preserve)
+    states = {(cell.family, cell.lineage) for cell in study.cells()}
+    for family in ("mini-sd", "mini-flux"):
+        assert len(study.variants(family)) == len(edits)
+        for tuner in ("lora", "dora", "full", "dreambooth"):
+            for site in ("", "-text_encoder", "-both"):
+                assert (family, f"uce.0/{tuner}{site}.mascot.s0") in states
+        for corpus in ("mascot", "sketch", "neighbours", "reverting", "placebo"):
+            for lineage in ("uce.0/{}", "refact.0/{}", "{}", "{}/uce.0", "uce.0/{}/uce.0", "uce.0/{}@base"):
+                assert (family, lineage.format(f"dora.{corpus}.s0")) in states
+    assert ("mini-flux", "refact-t5.0") in states
+    assert ("mini-sd", "refact-t5.0") not in states
+    assert {line.rule for line in lines(study)} >= {"gather_moments", "draw_placebo", "tune_model", "score_quality"}
