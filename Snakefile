@@ -13,6 +13,7 @@ include: "workflow/rules/score.smk"
 include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/export.smk"
+include: "workflow/rules/adapter.smk"
 include: "workflow/rules/pretrain.smk"
 
 

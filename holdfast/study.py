@@ -254,6 +254,10 @@ class Study:
             "code": traced("jobs.export", self._kind(family)),
         }
 
+    def adapter_job(self, family: str, lineage: str, variant: str) -> dict[str, Any]:
+        """Which adapter to write in diffusers' format: `VARIANT`, or `VARIANT@STEP` for a snapshot."""
+        return {**self.export_job(family, lineage, variant), "code": traced("jobs.adapter", self._kind(family))}
+
     def images_job(self, family: str, lineage: str, probes: str) -> dict[str, Any]:
         """How the pictures of `probes` that a state drew become files."""
         return {

@@ -84,7 +84,7 @@ def test_three_steps_equal_plain_pytorch(tmp_path, corpus, prediction_type, monk
 
 def test_tuning_fits_the_corpus_and_its_delta_applies(tiny_pipe, tiny_dir, corpus, tmp_path):
     settings = {"rank": 4, "alpha": 8}
-    tuned = tune(tiny_pipe, corpus, **settings, **OPTIONS | {"steps": 150, "batch_size": 3})
+    tuned = tune(tiny_pipe, corpus, **settings, **OPTIONS | {"steps": 60, "batch_size": 3})
     path = tmp_path / "delta.safetensors"
     states.save(
         path,

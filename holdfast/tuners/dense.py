@@ -24,7 +24,8 @@ class Dense:
         try:
             parameters = {}
             for component, module in modules.items():
-                module.float().requires_grad_(True)
+                # torch's own method: that of diffusers' models warns about lists of modules that are empty.
+                torch.nn.Module.to(module, torch.float32).requires_grad_(True)
                 parameters.update({f"{component}.{name}": value for name, value in module.named_parameters()})
             odd = next((name for name in parameters if not name.endswith((".weight", ".bias"))), None)
             if odd:
@@ -35,7 +36,7 @@ class Dense:
             with torch.no_grad():
                 for component, module in modules.items():
                     module.requires_grad_(False)
-                    module.to(dtypes[component])
+                    torch.nn.Module.to(module, dtypes[component])
                     for parameter in module.parameters():
                         parameter.grad = None
                     module.load_state_dict(state[component])
