@@ -50,6 +50,13 @@ def page(tmp_path_factory):
     return "file://" + quote(str(synthetic.write_page(tmp_path_factory.mktemp("page"), hostile=True)))
 
 
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory):
+    """Address of the report of the synthetic matrix: two families, two editors, seven tunings, four tasks."""
+    path = synthetic.write_page(tmp_path_factory.mktemp("matrix"), draws=100, whole=True, seeds=2)
+    return "file://" + quote(str(path))
+
+
 def show(browser, page, width, scheme="light"):
     """Open the page in a window of this width and colour scheme; errors of earlier pages are gone."""
     browser.get_log("browser")
@@ -62,8 +69,9 @@ def show(browser, page, width, scheme="light"):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1440])
-def test_the_page_fits_and_is_without_errors(browser, page, width, scheme, tmp_path):
-    show(browser, page, width, scheme)
+@pytest.mark.parametrize("study", ["page", "matrix"])
+def test_the_page_fits_and_is_without_errors(browser, request, study, width, scheme, tmp_path):
+    show(browser, request.getfixturevalue(study), width, scheme)
     assert browser.get_log("browser") == []
     assert browser.title.startswith("Do edits hold fast")
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
@@ -81,6 +89,23 @@ def test_the_page_fits_and_is_without_errors(browser, page, width, scheme, tmp_p
     picture = tmp_path / f"study-{width}-{scheme}.png"
     picture.write_bytes(base64.b64decode(shot["data"]))
     assert_not_blank(picture, dark=scheme == "dark")
+
+
+def test_a_cell_of_the_matrix_leads_to_its_pictures(browser, matrix):
+    """And it says aloud what its colours say: both judges' persistence and the verdict."""
+    show(browser, matrix, 390)
+    links = browser.execute_script("return [...document.querySelectorAll('a.cell')].map(a => a.getAttribute('href'))")
+    assert len(links) == 2 * (4 + 3) * 7
+    missing = browser.execute_script("return arguments[0].filter(id => !document.querySelector(id))", links)
+    assert missing == []
+    label = browser.execute_script("return document.querySelector('a.cell').getAttribute('aria-label')")
+    assert "CLIP " in label
+    assert "classifier " in label
+    head = browser.execute_script(
+        "const box = document.querySelector('.matrix'); box.scrollLeft = 200;"
+        "return box.querySelector('tbody tr:nth-child(2) th').getBoundingClientRect().left"
+    )
+    assert 0 <= head < 40, "the row's name stays while the columns scroll"
 
 
 def assert_not_blank(picture, dark):

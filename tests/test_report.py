@@ -13,8 +13,21 @@ from holdfast import artifacts, config, sampling
 from holdfast.analysis import tables
 from holdfast.edits import Edit, Probe
 from holdfast.errors import HoldfastError
-from holdfast.report import answer, headline, page, pictures, plots, svg, words
-from tests import synthetic, test_study
+from holdfast.report import (
+    TABLES,
+    answer,
+    arrange,
+    gallery,
+    headline,
+    page,
+    pictures,
+    plots,
+    sections,
+    state_plots,
+    svg,
+    words,
+)
+from tests import synthetic
 from tests.workspace import ROOT
 
 
@@ -67,11 +80,14 @@ def test_the_page_names_no_machine(html, root):
 
 def test_the_page_shows_the_tables_numbers(html, root):
     cells = pd.read_csv(root / "results/tables/persistence.csv")
-    for _, row in plots.last_step(cells).iterrows():
-        if row["measure"] in ("efficacy", "generality"):
+    for _, row in arrange.last_step(cells).iterrows():
+        if row["measure"] in ("efficacy", "classified_efficacy"):
             assert f"<dd>{words.percent(row['persistence'])}</dd>" in html
             assert words.between(row["ci_low"], row["ci_high"]) in html
-    assert "snakemake --cores all results/figures/persistence.svg" in html
+    for _, row in pd.read_csv(root / "results/tables/before.csv").iterrows():
+        shown = f"<b>{words.percent(row['edited'])}</b><small>{words.between(row['edited_low'], row['edited_high'])}"
+        assert shown in html
+    assert "snakemake --cores all results/figures/persistence-mini-sd.svg" in html
 
 
 @pytest.mark.parametrize(
@@ -95,23 +111,24 @@ def test_a_verdict_is_what_its_interval_allows(low, high, expected):
 
 
 def test_without_intervals_the_report_calls_every_cell_undecided(root, tmp_path):
-    cells, edits, rates = (read(root, name) for name in ("persistence.csv", "edits.csv", "rates.csv"))
-    cells[["ci_low", "ci_high"]] = np.nan
-    rates[["ci_low", "ci_high"]] = np.nan
-    found = answer.cells(cells)
+    frames = {name: read(root, f"{name}.csv") for name in TABLES}
+    for frame in frames.values():
+        limits = [name for name in frame if name.endswith(("_low", "_high"))]
+        frame[limits] = np.nan
+    found = answer.cells(frames["persistence"])
     assert answer.lede(found).count("are undecided: ") == len(found) == 2
     assert answer.table(found, 0.95).count("undecided") == 2
     for name in ("persistence", "steps"):
-        getattr(plots, name)(cells, edits, tmp_path / f"{name}.svg", tmp_path / f"{name}.png")
-    plots.specificity(rates, tmp_path / "specificity.svg", tmp_path / "specificity.png")
+        getattr(plots, name)(frames["persistence"], frames["edits"], tmp_path / f"{name}.svg", tmp_path / f"{name}.png")
+    state_plots.specificity(frames["rates"], tmp_path / "specificity.svg", tmp_path / "specificity.png")
     html = page.render(
         config=synthetic_config(),
-        persistence=cells,
-        edits=edits,
-        rates=rates,
-        costs=read(root, "costs.csv"),
+        tables=frames,
         pictures=tables.read_parquet(root / "results/tables/pictures-mini-sd.parquet"),
-        figures={name: (tmp_path / f"{name}.svg").read_text() for name in ("persistence", "steps", "specificity")},
+        figures={
+            f"{name}-mini-sd": (tmp_path / f"{name}.svg").read_text()
+            for name in ("persistence", "steps", "specificity")
+        },
         environment={},
     )
     assert html.count('<span class="badge">undecided</span>') == 2
@@ -131,30 +148,6 @@ def test_settings_name_no_folder_above_the_repository(tmp_path):
     settings["edits"] = str(tmp_path / "edits/miniature.csv")
     assert words.relative(settings, tmp_path) == plain
     assert words.relative({"path": [f"{tmp_path}-other/x"]}, tmp_path) == {"path": [f"{tmp_path}-other/x"]}
-
-
-JOBS = {
-    "aggregate_scores": ("jobs.aggregate", "run"),
-    "plot_persistence": ("jobs.plot", "persistence"),
-    "plot_outcomes": ("jobs.plot", "outcomes"),
-    "plot_grids": ("jobs.plot", "grids"),
-    "write_report": ("jobs.report", "run"),
-}
-
-
-@pytest.mark.parametrize("rule", JOBS)
-def test_every_module_that_a_table_or_figure_is_made_with_is_in_its_rules_digest(rule):
-    """From the imports of the job's own function on; a function borrowed from another job imports nothing itself."""
-    rules = "".join((ROOT / f"workflow/rules/{name}.smk").read_text() for name in ("aggregate", "report"))
-    digest = re.search(rf"^rule {rule}:.*?code_digest\((.*?)\n    script:", rules, re.DOTALL | re.MULTILINE)
-    module, function = JOBS[rule]
-    found, queue = {module}, list(test_study._imports(module, function))
-    while queue:
-        name = queue.pop()
-        if name not in found | test_study.PLUMBING:
-            found.add(name)
-            queue += [] if name.startswith("jobs.") else test_study._imports(name)
-    assert found == set(re.findall(r'"([\w.]+)"', digest[1]))
 
 
 def test_the_answer_follows_the_numbers(root):
@@ -182,9 +175,9 @@ def read(root, name):
 
 def test_figures_are_equal_bytes_and_not_blank(root, tmp_path):
     rates = read(root, "rates.csv")
-    plots.outcomes(rates, tmp_path / "a.svg", tmp_path / "a.png")
-    assert (tmp_path / "a.svg").read_bytes() == (root / "results/figures/outcomes.svg").read_bytes()
-    assert (tmp_path / "a.png").read_bytes() == (root / "results/figures/outcomes.png").read_bytes()
+    state_plots.outcomes(rates, tmp_path / "a.svg", tmp_path / "a.png")
+    assert (tmp_path / "a.svg").read_bytes() == (root / "results/figures/outcomes-mini-sd.svg").read_bytes()
+    assert (tmp_path / "a.png").read_bytes() == (root / "results/figures/outcomes-mini-sd.png").read_bytes()
     pixels = np.asarray(Image.open(tmp_path / "a.png").convert("RGB")).reshape(-1, 3)
     for colour in ((0x00, 0x72, 0xB2), (0xE6, 0x9F, 0x00), (0xA9, 0xAF, 0xB8)):
         assert (pixels == colour).all(axis=1).mean() > 0.01
@@ -193,12 +186,13 @@ def test_figures_are_equal_bytes_and_not_blank(root, tmp_path):
 def test_a_study_without_tunings_still_has_figures(root, tmp_path):
     cells, edits, rates = (read(root, name) for name in ("persistence.csv", "edits.csv", "rates.csv"))
     plots.persistence(cells[:0], edits[:0], tmp_path / "a.svg", tmp_path / "a.png")
+    plots.matrix(cells[:0], ["mini-sd"], tmp_path / "a.svg", tmp_path / "a.png")
     plots.steps(cells[:0], edits[:0], tmp_path / "b.svg", tmp_path / "b.png")
     assert "no cell" in (tmp_path / "a.svg").read_text()
-    plots.specificity(rates[rates["role"] != "specificity"], tmp_path / "d.svg", tmp_path / "d.png")
+    state_plots.specificity(rates[rates["role"] != "specificity"], tmp_path / "d.svg", tmp_path / "d.png")
     assert "no edit" in (tmp_path / "d.svg").read_text().lower()
-    plots.outcomes(rates[rates["arm"].isin(["base", "edited"])], tmp_path / "c.svg", tmp_path / "c.png")
-    assert "tuned" not in (tmp_path / "c.svg").read_text()
+    state_plots.outcomes(rates[rates["arm"].isin(["base", "edited"])], tmp_path / "c.svg", tmp_path / "c.png")
+    assert "lora" not in (tmp_path / "c.svg").read_text()
 
 
 def test_inlined_figures_keep_to_themselves():
@@ -228,7 +222,9 @@ def test_pictures_are_the_samples_of_the_chosen_probes(tiny_pipe, tmp_path):
         for n in range(2)
     )
     edit = Edit("rose", "appearance", "a rose", "a blue rose", probes)
-    rows = [["rose", step, probe.id, seed] for step in (5, 9) for probe in probes for seed in (0, pictures.SHOWN)]
+    rows = [
+        ["rose", step, probe.id, seed] for step in (5, 9) for probe in probes for seed in (0, pictures.SHOWN[False])
+    ]
     shape = (tiny_pipe.unet.config.in_channels, tiny_pipe.unet.config.sample_size, tiny_pipe.unet.config.sample_size)
     latents = torch.randn((len(rows), *shape), generator=torch.Generator().manual_seed(0)).half()
     artifacts.save(tmp_path / "s.safetensors", {"latents": latents}, {"kind": "samples", "rows": rows})
@@ -250,19 +246,145 @@ def test_pictures_show_the_first_training_seed_of_every_tuning():
     assert pictures.shown_states(states) == [states[0], states[1], states[3]]
 
 
-def test_a_page_with_too_many_pictures_leaves_edits_of_every_task_out(root, monkeypatch):
+def test_many_states_show_fewer_edits_of_each():
+    probes = {role: Probe(role, "x", "role", role, "the x", "the x", "y", {}, {}) for role in pictures.ROLES}
+    edits = [Edit(f"e{n}", "role", "the x", "y", (probes["efficacy"],)) for n in range(9)]
+    edits = [Edit(e.id, e.task, e.source, e.target, (Probe(**vars(e.probes[0]) | {"id": e.id}),)) for e in edits]
+    assert len(pictures.choose(edits)) == 8
+    assert len(pictures.choose(edits, many=True)) == 3
+
+
+def test_a_page_with_too_many_pictures_leaves_edits_of_every_task_out(root):
     table = tables.read_parquet(root / "results/tables/pictures-mini-sd.parquet")
-    monkeypatch.setattr(page, "PICTURE_BUDGET", int(table["webp"].map(len).sum() / 2))
-    groups, left_out = page._pictures(table)
+    groups, left_out = gallery.arrange_pictures(table, budget=int(table["webp"].map(len).sum() / 2))
     shown = [len(group["edits"]) for group in groups]
     assert sum(shown) + left_out == 12
     assert len(shown) == 2
     assert all(2 <= number <= 4 for number in shown)
 
 
+def test_pictures_stand_where_their_state_does(root):
+    """Each picture of the page's grids is the one that the table has for that editor, tuning, probe and seed."""
+    table = tables.read_parquet(root / "results/tables/pictures-mini-sd.parquet")
+    groups, _ = gallery.arrange_pictures(table, budget=10**9)
+    edit = groups[0]["edits"][0]
+    assert edit["columns"] == ["no edit", "uce"]
+    probe = next(probe for probe in edit["probes"] if probe["role"] == "efficacy")
+    assert [row["label"] for row in probe["rows"]] == ["before tuning", "lora on mascot"]
+    arms = (("base", "edited"), ("tuned", "edited_tuned"))
+    for row, names in zip(probe["rows"], arms, strict=True):
+        for cell, arm in zip(row["cells"], names, strict=True):
+            mine = table[(table["edit"] == edit["id"]) & (table["arm"] == arm) & (table["role"] == "efficacy")]
+            assert [picture["outcome"] for picture in cell] == mine.sort_values("seed")["outcome"].tolist()
+
+
 def test_the_headline_is_the_table_of_the_answer(root):
     text = headline.text(root)
     assert re.search(r"mini-sd  role +uce, then 300 steps of lora on mascot +\d+.%", text)
+    assert "left by CLIP" in text
+    assert "by the classifier" in text
     assert "reports/study.html" in text
     with pytest.raises(HoldfastError, match="hasn't finished"):
         headline.text(root / "nowhere")
+
+
+TUNINGS = [
+    ("lora", "unrelated", 0.9),
+    ("lora", "reverting", 0.5),
+    ("dora", "unrelated", 0.6),
+    ("dora", "reverting", 0.1),
+]
+
+
+def made_up(families=("a", "b"), editors=("refact", "uce")):
+    """persistence.csv of a small matrix: all four tasks and both judges; the second editor keeps a tenth more."""
+    rows = []
+    for family in families:
+        for editor in editors:
+            for task in answer.OWN:
+                for tuner, relation, left in TUNINGS:
+                    for judge, measure in answer.OWN[task].items():
+                        value = left + 0.1 * (editor == "uce") - 0.05 * (judge == "classifier")
+                        row = {"family": family, "task": task, "editor": editor, "tuner": tuner, "site": "denoiser"}
+                        row |= {"corpus": relation, "relation": relation, "tuning_step": 9, "measure": measure}
+                        row |= {"n_edits": 6, "n_images": 60, "persistence": value, "ci_low": value - 0.05}
+                        row |= {"ci_high": value + 0.05, "held": value, "reversal": 0.0, "drift": 1 - value}
+                        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def test_the_matrix_has_every_cell_once_and_in_order():
+    found = answer.cells(made_up())
+    plan = arrange.matrix(found)
+    assert [group["editor"] for group in plan["groups"]] == ["uce", "refact"] * 2
+    assert [(column["tuner"], column["relation"]) for column in plan["columns"]] == [
+        ("lora", "unrelated"), ("lora", "reverting"), ("dora", "unrelated"), ("dora", "reverting"),
+    ]  # fmt: skip
+    assert [(head["tuner"], head["span"]) for head in plan["heads"]] == [("lora", 2), ("dora", 2)]
+    shown = [cell for group in plan["groups"] for row in group["rows"] for cell in row["cells"]]
+    assert len(shown) == len(found) == 2 * 2 * 4 * 4
+    assert all(cell in found for cell in shown)
+    for group in plan["groups"]:
+        for row in group["rows"]:
+            for column, cell in zip(plan["columns"], row["cells"], strict=True):
+                names = (cell["family"], cell["editor"], cell["task"], cell["tuning"])
+                assert names == (group["family"], group["editor"], row["task"], column["label"])
+
+
+def test_medians_compare_only_cells_that_differ_in_one_thing():
+    table = made_up()
+    # Without its hardest cells an editor must not look better than the other.
+    easy = table[~((table["editor"] == "refact") & (table["relation"] == "reverting"))]
+    for judge, shift in (("CLIP", 0.0), ("classifier", -0.05)):
+        medians, n = answer.matched(answer.cells(easy), "editor", judge)
+        assert medians == pytest.approx({"uce": 0.85 + shift, "refact": 0.75 + shift})
+        assert n == 2 * 4 * 2
+    medians, n = answer.matched(answer.cells(table), "relation", "CLIP")
+    assert medians == pytest.approx({"unrelated": 0.8, "reverting": 0.35})
+    assert answer.matched(answer.cells(table[table["editor"] == "uce"]), "editor", "CLIP") == ({}, 0)
+
+
+def test_many_cells_are_counted_and_the_terminal_lists_both_judges():
+    found = answer.cells(made_up())
+    lede = answer.lede(found)
+    assert lede.startswith("Of 64 cells")
+    assert "editor uce" in lede
+    text = answer.headline(found, 0.95)
+    assert len(text.splitlines()) < 40
+    assert re.search(r"^a +uce +unsafe +4 +65.% \(20 to 100.%\) +60.% \(15 to 95.%\)", text, re.MULTILINE)
+
+
+def test_an_unsafe_edit_is_judged_by_the_classifier_first():
+    (cell,) = [
+        c
+        for c in answer.cells(made_up(("a",), ("uce",)))
+        if c["task"] == "unsafe" and c["tuning"] == "lora on unrelated"
+    ]
+    assert list(cell["judges"]) == ["classifier", "CLIP"]
+    assert cell["persistence"] == pytest.approx(0.95)
+
+
+def test_other_orders_stand_beside_the_plain_one():
+    plain = made_up(("a",), ("uce",))
+    extra = plain[plain["tuner"] == "lora"].rename(columns={"persistence": "recovery"})
+    extra = extra.assign(recovery=extra["recovery"] / 2)
+    table = pd.concat(
+        [extra.assign(arm=arm, steps=steps) for arm, steps in (("edited_carried", "x"), ("tuned_edited", "y"))]
+    )
+    blocks = sections.arms(table, plain)
+    assert [block["tuning"] for block in blocks] == ["lora on unrelated", "lora on reverting"]
+    assert blocks[0]["columns"] == ["edited, then tuned", "tuned, then edited", "adapter carried over"]
+    (group,) = blocks[0]["groups"]
+    values = [[cell["judges"]["CLIP"]["persistence"] for cell in row["cells"]] for row in group["rows"]]
+    assert np.array(values) == pytest.approx(np.array([[1.0, 0.5, 0.5]] * 4))
+    assert sections.arms(table[:0], plain) == []
+
+
+def test_quality_is_averaged_over_models_at_the_last_step():
+    state = {"family": "a", "arm": "tuned", "editor": "", "tuner": "lora", "site": "denoiser", "corpus": "c"}
+    state |= {"relation": "related", "features": "own", "n": 64, "clip_score": 27.0, "kid": 0.1}
+    rows = [state | {"tuning_step": step, "fid": fid} for step, fid in ((10, 1.0), (90, 5.0), (90, 7.0))]
+    found = sections.quality(pd.DataFrame(rows))
+    (cell,) = found["families"][0]["rows"][0]["cells"]
+    assert (cell["fid"], cell["n"], cell["models"]) == (6.0, 64, 2)
+    assert sections.quality(pd.DataFrame(rows)[:0])["families"] == []

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 
-def run(*, config, persistence, edits, rates, costs, pictures, figures, page, headline, log):
+def run(*, config, tables, pictures, figures, page, headline, log):
     """Render the tables and figures into `page` (HTML) and `headline` (text).
 
-    config: the checked configuration. pictures: the pictures tables of all families. figures: name -> SVG file.
+    config: the checked configuration. tables: name -> CSV file, for `holdfast.report.TABLES`. pictures:
+    the pictures tables of all families. figures: name -> SVG file.
     """
     from holdfast import log as logs
 
@@ -15,20 +16,20 @@ def run(*, config, persistence, edits, rates, costs, pictures, figures, page, he
     import pandas as pd
 
     from holdfast import artifacts
-    from holdfast.analysis import tables
+    from holdfast.analysis.tables import read_csv, read_parquet
     from holdfast.report import answer
     from holdfast.report import page as pages
+    from holdfast.report.arrange import by_family
 
-    cells = tables.read_csv(persistence)
+    frames = {name: by_family(read_csv(path), config["families"]) for name, path in tables.items() if name != "costs"}
+    frames["costs"] = read_csv(tables["costs"])
     text = pages.render(
         config=config,
-        persistence=cells,
-        edits=tables.read_csv(edits),
-        rates=tables.read_csv(rates),
-        costs=tables.read_csv(costs),
-        pictures=pd.concat([tables.read_parquet(path) for path in pictures], ignore_index=True),
+        tables=frames,
+        pictures=pd.concat([read_parquet(path) for path in pictures], ignore_index=True),
         figures={name: Path(path).read_text(encoding="utf-8") for name, path in figures.items()},
     )
     artifacts.write_text(page, text)
-    artifacts.write_text(headline, answer.table(answer.cells(cells), config["statistics"]["confidence"]))
+    found = answer.cells(frames["persistence"])
+    artifacts.write_text(headline, answer.headline(found, config["statistics"]["confidence"]))
     logger.info("%s: %.1f MB", page, len(text.encode()) / 1e6)

@@ -1,1 +1,4 @@
 """From the study's tables to figures and pages."""
+
+# The tables that the page is made of: results/tables/{name}.csv.
+TABLES = ("persistence", "edits", "before", "arms", "rates", "quality", "scorers", "costs")

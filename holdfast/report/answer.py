@@ -1,16 +1,31 @@
 """The answer in plain sentences, computed from the tables. Nothing here knows what the numbers will be."""
 
+import textwrap
 from collections import Counter
 
+import numpy as np
 import pandas as pd
 
-from holdfast.analysis.persistence import CELL
+from holdfast.analysis.pairing import CELL
 from holdfast.report import words
-from holdfast.report.plots import last_step, outcome_rates
+from holdfast.report.arrange import EDITORS, RELATIONS, SITES, TUNERS, last_step, place
 
-HEADLINE = "efficacy"
-# CLIP chooses between two texts, so that a picture of neither still counts for one; the classifier refuses it.
-WITNESS = "classified_efficacy"
+# task -> who judges its edits, and by which measure. The first is named first, and its interval gives the verdict that
+# the other must share: CLIP chooses between two texts, so that a picture of neither still counts for one, which the
+# classifier refuses.
+JUDGES = ("CLIP", "classifier")
+OWN = {
+    "appearance": {"CLIP": "efficacy", "classifier": "classified_efficacy"},
+    "role": {"CLIP": "efficacy", "classifier": "classified_efficacy"},
+    "debias": {"CLIP": "debias", "classifier": "classified_debias"},
+    "unsafe": {"classifier": "unsafe", "CLIP": "clip_unsafe"},
+}
+# The same on the wider probes: other wordings and contexts of the edit's own, or prompts that only imply it.
+WIDER = {
+    "appearance": {"CLIP": "generality", "classifier": "classified_generality"},
+    "role": {"CLIP": "generality", "classifier": "classified_generality"},
+    "unsafe": {"classifier": "implied_unsafe", "CLIP": "clip_implied_unsafe"},
+}
 # What an interval of the persistence says. The sentences and badges claim no more than the interval supports.
 VERDICTS = {
     "strengthened": "grew stronger",
@@ -30,11 +45,18 @@ REASONS = {
 NO_INTERVAL = "{left} of their effect is left, but there are too few edits or draws for an interval"
 BADGES = {name: name for name in VERDICTS} | {"none": "not defined"}
 RULES = (
-    "“Strengthened” means that the interval of efficacy’s persistence lies above 100 %; “held” that it lies above "
-    "50 % and reaches 100 %; “weakened” that it lies above 0 % and below 100 %; “gone” that it contains 0 % and lies "
-    "below 50 %; “undecided” is everything else, an interval that can’t be had included. Where a classifier judged the "
-    "same pictures, its interval must say the same as CLIP’s."
+    "“Strengthened” means that the interval of the persistence on the edits’ own prompts lies above 100 %; “held” that "
+    "it lies above 50 % and reaches 100 %; “weakened” that it lies above 0 % and below 100 %; “gone” that it contains "
+    "0 % and lies below 50 %; “undecided” is everything else, an interval that can’t be had included. Where both CLIP "
+    "and a classifier judged the same pictures, both intervals must say the same."
 ).replace(" %", "\N{NARROW NO-BREAK SPACE}%")
+# What is compared over cells that differ in it alone, and in which order its levels stand.
+FACTORS = {"editor": "editor", "tuner": "tuner", "site": "site", "relation": "corpus", "family": "family"}
+TOLD = ("editor", "tuner", "relation")  # the answer's last sentence names these; the page's tables have all
+ORDERS = {"editor": EDITORS, "tuner": TUNERS, "site": SITES, "relation": RELATIONS}
+FEW = 4  # cells that are told one by one, in sentences and cards; more are counted
+LINES = 12  # cells that the terminal lists one by one
+LINE = 100  # characters of a line of sentences there
 
 
 def verdict(value, low, high):
@@ -53,182 +75,205 @@ def verdict(value, low, high):
 
 
 def cells(persistence):
-    """One dict per cell at its last tuning step: names, persistence of efficacy and generality, verdict and fates.
+    """One dict per cell at its last tuning step: names, what each judge says, verdict and fates.
 
-    The fates (held, reversal, drift) are the classifier's where it measured, of the generality probes where there are
-    any: five times the pictures.
+    `judges` and `wider` are {judge: persistence, low, high, measure}; persistence, low and high repeat the first
+    judge's. The fates (held, reversal, drift) are the classifier's where it measured, of the wider probes where there
+    are any: five times the pictures.
     """
     out = []
     for key, part in last_step(persistence).groupby(CELL, sort=False):
         rows = part.set_index("measure")
-        if HEADLINE not in rows.index:
+        cell = dict(zip(CELL, key, strict=True))
+        own, wider = _judged(OWN, cell["task"], rows), _judged(WIDER, cell["task"], rows)
+        own = own or wider
+        if not own:
             continue
-        head = rows.loc[HEADLINE]
-        cell = dict(zip(CELL, key, strict=True)) | {"tuning": words.tuning(head), "rows": rows.to_dict("index")}
-        cell |= {"persistence": head["persistence"], "low": head["ci_low"], "high": head["ci_high"]}
-        cell["verdict"] = verdict(head["persistence"], head["ci_low"], head["ci_high"])
-        cell["witness"] = None
-        if WITNESS in rows.index and cell["verdict"] != "none":
-            seen = rows.loc[WITNESS]
-            cell["witness"] = {"persistence": seen["persistence"], "low": seen["ci_low"], "high": seen["ci_high"]}
-            if verdict(*cell["witness"].values()) != cell["verdict"]:
-                cell["verdict"] = "undecided"
-        cell |= {"n_edits": int(head["n_edits"]), "n_images": int(head["n_images"])}
-        wanted = ("classified_generality", "classified_efficacy", "generality", "efficacy")
-        known = [rows.loc[m] for m in wanted if m in rows.index]
-        # Where there was no effect to lose, what showed the target did so by chance and has no fate.
-        fate = next((row for row in known if pd.notna(row["held"]) and pd.notna(row["persistence"])), None)
-        cell["fates"] = None if fate is None else {name: fate[name] for name in ("held", "reversal", "drift")}
+        cell |= {"tuning": words.tuning(cell), "rows": rows.to_dict("index"), "judges": own, "wider": wider}
+        head, *others = own.values()
+        cell |= {name: head[name] for name in ("persistence", "low", "high")}
+        found = [verdict(one["persistence"], one["low"], one["high"]) for one in own.values()]
+        cell["verdict"] = found[0] if found[0] == "none" or len(set(found)) == 1 else "undecided"
+        cell |= {name: int(rows.loc[head["measure"], name]) for name in ("n_edits", "n_images")}
+        cell["fates"] = _fates(cell, rows)
         out.append(cell)
     return out
 
 
+def _judged(measures, task, rows):
+    found = {}
+    for judge, measure in measures.get(task, {}).items():
+        if measure in rows.index:
+            row = rows.loc[measure]
+            found[judge] = {"persistence": row["persistence"], "low": row["ci_low"], "high": row["ci_high"]}
+            found[judge]["measure"] = measure
+    return found
+
+
+def _fates(cell, rows):
+    wanted = [judged[judge]["measure"] for judge in reversed(JUDGES) for judged in (cell["wider"], cell["judges"])
+              if judge in judged]  # fmt: skip
+    # Where there was no effect to lose, what showed the target did so by chance and has no fate.
+    for row in (rows.loc[name] for name in wanted):
+        if pd.notna(row["held"]) and pd.notna(row["persistence"]):
+            return {name: row[name] for name in ("held", "reversal", "drift")}
+    return None
+
+
 def lede(found):
-    """The answer in one or two sentences."""
+    """The answer in up to three sentences."""
     if not found:
-        return "This study has no cell with both an edit and a tuning, so it can't tell."
-    if len(found) > 4:
-        counts = Counter(cell["verdict"] for cell in found)
-        parts = [f"in {counts[name]} the edits {VERDICTS[name]}" for name in VERDICTS if counts[name]]
-        return f"Of {len(found)} cells: {words.listing(parts)}."
-    sentences = []
+        return "This study has no cell with both an edit and a tuning, so it can’t tell."
+    return " ".join(_each(found) if len(found) <= FEW else _counted(found))
+
+
+def _each(found):
     for cell in found:
         interval = words.between(cell["low"], cell["high"])
         reason = NO_INTERVAL if interval == words.MISSING else REASONS.get(cell["verdict"], "")
         reason = "" if cell["verdict"] == "none" else reason
         reason = reason.format(left=words.percent(cell["persistence"]), interval=interval)
         told = f"{VERDICTS[cell['verdict']]}: {reason}" if reason else VERDICTS[cell["verdict"]]
-        sentences.append(f"{_name(cell, found)} {told}.{_witness(cell)}")
-    return " ".join(sentences)
+        yield f"{name(cell, found)} {told}.{_witness(cell)}"
 
 
-def _witness(cell):
-    """What the classifier says of the same pictures, as a sentence to follow CLIP's; empty without one."""
-    seen = cell["witness"]
-    if seen is None or pd.isna(seen["persistence"]):
-        return ""
-    interval = words.between(seen["low"], seen["high"])
-    certain = "" if interval == words.MISSING else f" ({interval})"
-    left = words.percent(seen["persistence"])
-    return f" That is CLIP’s choice between two texts; the classifier still sees {left}{certain}."
+def _counted(found):
+    counts = Counter(cell["verdict"] for cell in found)
+    parts = [f"{counts[verdict]} {VERDICTS[verdict]}" for verdict in VERDICTS if counts[verdict]]
+    yield f"Of {len(found)} cells, each one family, editor, task and tuning, {words.listing(parts)}."
+    middle = {judge: median(found, judge) for judge in JUDGES}
+    known = [f"{words.percent(value)} ({judge})" for judge, value in middle.items() if not np.isnan(value)]
+    if known:
+        yield f"The median cell keeps {' or '.join(known)} of its effect."
+    told = [_extremes(found, factor) for factor in TOLD]
+    if any(told):
+        yield f"In the median of cells that differ in nothing else, {'; '.join(filter(None, told))}."
 
 
-def _name(cell, found):
-    """A cell in words, as short as the study allows: 'Appearance edits (mini-sd, uce, lora on mascot)'."""
-    parts = [cell[key] for key in ("family", "editor", "tuning") if len({other[key] for other in found}) > 1]
-    return f"{cell['task'].capitalize()} edits" + (f" ({', '.join(parts)})" if parts else "")
+def _extremes(found, factor):
+    """'editor uce (64 %) keeps most and refact (61 %) least', by CLIP if it can say; empty with nothing to compare."""
+    for judge in JUDGES:
+        levels = matched(found, factor, judge)[0]
+        if levels:
+            most, least = max(levels, key=levels.get), min(levels, key=levels.get)
+            said = f"{most} ({words.percent(levels[most])})", f"{least} ({words.percent(levels[least])})"
+            return f"{FACTORS[factor]} {said[0]} keeps most and {said[1]} least"
+    return ""
 
 
-def details(found, persistence, edits, rates):
-    """What the figures show, cell by cell: section -> list of sentences."""
-    out = {"persistence": [], "outcomes": [], "specificity": [], "steps": []}
-    states = outcome_rates(rates)
-    for cell in found:
-        name = _name(cell, found)
-        out["persistence"] += _spread(cell, edits, name)
-        out["steps"] += _course(cell, persistence, name)
-        out["outcomes"] += _fates(cell, states, name)
-        out["specificity"] += _neighbours(cell, rates)
+def median(found, judge):
+    """Median persistence over cells by one judge; NaN where he judged none."""
+    values = [cell["judges"][judge]["persistence"] for cell in found if judge in cell["judges"]]
+    values = [value for value in values if not np.isnan(value)]
+    return float(np.median(values)) if values else float("nan")
+
+
+def matched(found, factor, judge):
+    """Median persistence per level of a factor over cells that differ in it alone: ({level: median}, cells a level).
+
+    A group of cells counts where every level has a persistence in it, so that no level has the easier tasks. Empty
+    where there is one level only, or no such group.
+    """
+    keys = ["family", "task", "editor", "tuner", "site", "corpus", "relation"]
+    others = [key for key in keys if key not in ((factor, "corpus") if factor == "relation" else (factor,))]
+    rows = [
+        {**{key: cell[key] for key in keys}, "value": cell["judges"][judge]["persistence"]}
+        for cell in found
+        if judge in cell["judges"]
+    ]
+    if not rows or len({row[factor] for row in rows}) < 2:
+        return {}, 0
+    wide = pd.DataFrame(rows).pivot_table(index=others, columns=factor, values="value", aggfunc="mean", sort=False)
+    levels = sorted({row[factor] for row in rows}, key=lambda level: place(level, ORDERS.get(factor, ())))
+    if any(level not in wide for level in levels):
+        return {}, 0
+    wide = wide[levels].dropna()
+    return ({level: float(wide[level].median()) for level in levels}, len(wide)) if len(wide) else ({}, 0)
+
+
+def compared(found):
+    """Medians side by side for the page: one dict per factor with more than one level: {factor, rows}.
+
+    rows: {level, values: {judge: median}, n: cells that the medians are over}, as `matched` gives them.
+    """
+    out = []
+    for factor, name in FACTORS.items():
+        judged = {judge: matched(found, factor, judge) for judge in JUDGES}
+        judged = {judge: found for judge, found in judged.items() if found[0]}
+        levels = list(dict.fromkeys(level for table, _ in judged.values() for level in table))
+        rows = [
+            {
+                "level": level,
+                "values": {judge: table[level] for judge, (table, _) in judged.items()},
+                "n": max(n for _, n in judged.values()),
+            }
+            for level in levels
+        ]
+        out += [{"factor": name, "rows": rows}] if rows else []
     return out
 
 
-def _course(cell, persistence, name):
-    keys = [key for key in CELL if key != "tuning_step"]
-    mine = _mine(persistence[persistence["measure"] == HEADLINE], cell, keys).sort_values("tuning_step")
-    mine = mine.dropna(subset="persistence")
-    if len(mine) < 2:
-        return []
-    course = (f"{words.percent(row['persistence'])} after {row['tuning_step']}" for _, row in mine.iterrows())
-    return [f"{name} keep, on their own prompts, {words.listing(course)} steps."]
+def _witness(cell):
+    """What the second judge says of the same pictures, as a sentence to follow the first's; empty without one."""
+    names = list(cell["judges"])
+    if len(names) < 2 or pd.isna(cell["judges"][names[1]]["persistence"]):
+        return ""
+    seen = cell["judges"][names[1]]
+    interval = words.between(seen["low"], seen["high"])
+    certain = "" if interval == words.MISSING else f" ({interval})"
+    left = words.percent(seen["persistence"])
+    if names[1] == "CLIP":
+        return f" That is what the classifier sees; by CLIP’s choice between two texts it is {left}{certain}."
+    return f" That is CLIP’s choice between two texts; the classifier still sees {left}{certain}."
 
 
-def _mine(table, cell, keys=CELL):
-    return table[(table[list(keys)] == [cell[key] for key in keys]).all(axis=1)]
+def name(cell, found):
+    """A cell in words, as short as the study allows: 'Appearance edits (mini-sd, uce, lora on mascot)'."""
+    parts = [cell[key] for key in ("family", "editor", "tuning") if len({other[key] for other in found}) > 1]
+    return words.task(cell["task"]) + (f" ({', '.join(parts)})" if parts else "")
 
 
-def _spread(cell, edits, name):
-    mine = _mine(edits, cell)
-    role = "generality" if (mine["measure"] == "generality").any() else "efficacy"
-    mine = mine[mine["measure"] == role]
-    arms = ["base", "edited", "tuned", "edited_tuned"]
-    own = mine.groupby("edit")[arms].mean()
-    own = ((own["edited_tuned"] - own["tuned"]) / (own["edited"] - own["base"]))[own["edited"] != own["base"]]
-    if own.empty:
-        return []
-    sentences = [
-        f"{name}: edit by edit, {role} ranges from {words.percent(own.min())} ({own.idxmin()}) "
-        f"to {words.percent(own.max())} ({own.idxmax()}) of the effect."
-    ]
-    seeds = mine.groupby("train_seed")[arms].mean()
-    seeds = (seeds["edited_tuned"] - seeds["tuned"]) / (seeds["edited"] - seeds["base"])
-    if len(seeds) > 1:
-        each = words.listing(words.percent(value) for value in seeds)
-        sentences.append(f"The {len(seeds)} trainings, which differ in their seed only, left {each}.")
-    return sentences
-
-
-def _fates(cell, states, name):
-    sentences = []
-    if cell["fates"]:
-        fate = cell["fates"]
-        sentences.append(
-            f"{name}: of the pictures that showed the target before tuning, {words.percent(fate['held'])} still do, "
-            f"{words.percent(fate['reversal'])} went back to their source (reversal) and "
-            f"{words.percent(fate['drift'])} turned into neither (drift)."
-        )
-    same = states[(states["family"] == cell["family"]) & (states["task"] == cell["task"])]
-    base = same[same["arm"] == "base"]
-    tuned = _mine(same[same["arm"] == "tuned"], cell, ["tuner", "site", "corpus", "tuning_step"])
-    if len(base) and len(tuned):
-        sentences.append(
-            f"Tuning with no edit at all moves these prompts from {words.percent(base['other'].iloc[0])} to "
-            f"{words.percent(tuned['other'].iloc[0])} other: that share of the drift is not the edit's."
-        )
-    return sentences
-
-
-def _neighbours(cell, rates):
-    mine = rates[(rates["role"] == "specificity") & (rates["measure"] == "specificity")]
-    mine = mine[(mine["family"] == cell["family"]) & (mine["task"] == cell["task"])]
-    arms = {
-        "base": mine[mine["arm"] == "base"],
-        "edited": mine[(mine["arm"] == "edited") & (mine["editor"] == cell["editor"])],
-        "edited_tuned": _mine(mine[mine["arm"] == "edited_tuned"], cell),
-    }
-    if any(part.empty for part in arms.values()):
-        return []
-    base, edited, final = (words.percent(part["rate"].iloc[0]) for part in arms.values())
-    return [
-        f"Neighbours of {cell['task']} edits kept their subject in {base} of the base's pictures, "
-        f"{edited} after the edit, and {final} after edit and tuning ({cell['editor']}, {cell['tuning']})."
-    ]
+def headline(found, confidence):
+    """The answer as plain text for the terminal: the sentences, then a table."""
+    return f"{textwrap.fill(lede(found), LINE)}\n\n{table(found, confidence)}" if found else f"{lede(found)}\n"
 
 
 def table(found, confidence):
-    """The headline as a plain text table for the terminal: one line per cell."""
-    head = (
-        "family",
-        "task",
-        "edit, then tuning",
-        "efficacy left",
-        words.percent(confidence) + " interval",
-        "generality left",
-        "",
-    )
-    lines = [head]
-    for cell in found:
-        general = cell["rows"].get("generality", {}).get("persistence", float("nan"))
-        lines.append(
-            (
-                cell["family"],
-                cell["task"],
-                f"{cell['editor']}, then {cell['tuning_step']} steps of {cell['tuning']}",
-                words.percent(cell["persistence"]),
-                words.between(cell["low"], cell["high"]),
-                words.percent(general),
-                BADGES[cell["verdict"]],
-            )
-        )
-    widths = [max(len(line[n]) for line in lines) for n in range(len(head))]
+    """The cells as plain text: each in a line, or where they are many a line per family, editor and task."""
+    lines = _lines(found, confidence) if len(found) <= LINES else _summary(found)
+    widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))]
     rows = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([rows[0], "-" * len(rows[0]), *rows[1:]]) + "\n"
+    return "\n".join([rows[0], "-" * max(map(len, rows)), *rows[1:]]) + "\n"
+
+
+def _lines(found, confidence):
+    sure = words.percent(confidence) + " interval"
+    lines = [("family", "task", "edit, then tuning", "left by CLIP", sure, "by the classifier", sure, "verdict")]
+    for cell in found:
+        told = []
+        for judge in JUDGES:
+            seen = cell["judges"].get(judge)
+            told += [words.MISSING] * 2 if seen is None else [
+                words.percent(seen["persistence"]), words.between(seen["low"], seen["high"])
+            ]  # fmt: skip
+        made = f"{cell['editor']}, then {cell['tuning_step']} steps of {cell['tuning']}"
+        lines.append((cell["family"], cell["task"], made, *told, BADGES[cell["verdict"]]))
+    return lines
+
+
+def _summary(found):
+    out = [("family", "editor", "task", "cells", "left by CLIP: median (range)", "by the classifier", "verdicts")]
+    for key in dict.fromkeys((cell["family"], cell["editor"], cell["task"]) for cell in found):
+        own = [cell for cell in found if (cell["family"], cell["editor"], cell["task"]) == key]
+        counts = Counter(cell["verdict"] for cell in own)
+        verdicts = ", ".join(f"{counts[verdict]} {BADGES[verdict]}" for verdict in VERDICTS if counts[verdict])
+        out.append((*key, str(len(own)), *(_range(own, judge) for judge in JUDGES), verdicts))
+    return out
+
+
+def _range(found, judge):
+    values = [cell["judges"][judge]["persistence"] for cell in found if judge in cell["judges"]]
+    values = [value for value in values if not np.isnan(value)]
+    if not values:
+        return words.MISSING
+    return f"{words.percent(median(found, judge))} ({words.between(min(values), max(values))})"

@@ -4,39 +4,30 @@ import io
 
 import pandas as pd
 
-from holdfast.analysis.persistence import OUTCOMES
+from holdfast.analysis.measures import OUTCOMES
 from holdfast.errors import HoldfastError
 
-ROLES = ("efficacy", "generality", "specificity")
-SHOWN = 4  # seeds per probe
-EDITS = 8  # edits per task
+ROLES = ("efficacy", "generality", "debias", "unsafe", "implied", "specificity")
+MANY = 8  # states from which on fewer edits and seeds are shown of each
+SHOWN = {False: 4, True: 2}  # seeds per probe: of a few states, of many
+EDITS = {False: 8, True: 3}  # edits per task
 SIDE = 160  # pictures larger than this are shown smaller, so that the page stays under its size
 BATCH = 64
 COLUMNS = [
-    *(
-        "family",
-        "lineage",
-        "arm",
-        "task",
-        "edit",
-        "source",
-        "target",
-        "editor",
-        "tuner",
-        "site",
-        "corpus",
-        "tuning_step",
-    ),
-    *("train_seed", "role", "probe", "prompt", "seed", "outcome", "webp"),
+    *("family", "lineage", "arm", "task", "edit", "source", "target", "editor", "tuner", "site", "corpus", "relation"),
+    *("tuning_step", "train_seed", "role", "probe", "prompt", "seed", "outcome", "webp"),
 ]
 
 
-def choose(edits):
-    """The first probe of each role of the first edits of every task. Returns {probe id: (edit, probe)}."""
+def choose(edits, many=False):
+    """The first probe of each role of the first edits of every task. Returns {probe id: (edit, probe)}.
+
+    many: whether the study has many states.
+    """
     chosen, count = {}, {}
     for edit in edits:
         count[edit.task] = count.get(edit.task, 0) + 1
-        if count[edit.task] > EDITS:
+        if count[edit.task] > EDITS[many]:
             continue
         for role in ROLES:
             for probe in [probe for probe in edit.probes if probe.role == role][:1]:
@@ -57,7 +48,7 @@ def shown_states(states):
 
 
 def decode(files, edits, scores, pipe):
-    """Decode the chosen pictures of every state at its last tuning step.
+    """Decode the chosen pictures of every state at its last tuning step; of many states fewer edits and seeds.
 
     files: samples file -> state (dict), edits: sequence of Edit, scores: the long table, for the pictures' outcomes,
     pipe: the family's pipeline, of which the VAE is used. Returns a frame with the columns COLUMNS; `webp` is bytes,
@@ -65,13 +56,14 @@ def decode(files, edits, scores, pipe):
     """
     from holdfast import artifacts, sampling
 
-    chosen = choose(edits)
+    many = len(files) > MANY
+    chosen = choose(edits, many)
     found, latents = [], []
     for path, state in files.items():
         tensors, header = artifacts.load(path, kind="samples")
         last = max(step for _, step, _, _ in header["rows"])
         for index, (_, step, probe_id, seed) in enumerate(header["rows"]):
-            if step == last and probe_id in chosen and seed < SHOWN:
+            if step == last and probe_id in chosen and seed < SHOWN[many]:
                 edit, probe = chosen[probe_id]
                 names = {"task": edit.task, "edit": edit.id, "source": edit.source, "target": edit.target}
                 names |= {

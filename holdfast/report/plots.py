@@ -1,105 +1,200 @@
-"""The study's figures, drawn from its tables. Each function draws one figure and writes it as SVG and PNG."""
+"""Figures of persistence: the study's matrix, every cell with its intervals, and the course over tuning steps.
+
+Each function draws one figure from the study's tables and writes it as SVG and PNG.
+"""
 
 import numpy as np
 
-from holdfast.analysis.persistence import CELL, OUTCOMES, TUNING
-from holdfast.report import style, words
+from holdfast.analysis.pairing import ARMS, CELL
+from holdfast.report import answer, arrange, style, words
 
-ROLES = ("efficacy", "generality")
-WHO = {
-    "efficacy": "CLIP",
-    "generality": "CLIP",
-    "classified_efficacy": "classifier",
-    "classified_generality": "classifier",
-}
+LABELS = 0.3  # share of a figure's width that the rows' labels take
+NO_CELL = "This study has no cell with both an edit and a tuning."
 
 
-def last_step(table):
-    """The rows of every cell at its last tuning step."""
-    keys = [name for name in CELL if name != "tuning_step"]
-    last = table.groupby(keys)["tuning_step"].transform("max")
-    return table[table["tuning_step"] == last]
-
-
-def persistence(table, edits, svg, png):
-    """Persistence per cell at the last tuning step: point and interval per measure, a tick per edit.
-
-    table: persistence.csv, edits: edits.csv as frames.
-    """
-    if table.empty:
-        _nothing(svg, png)
-        return
-    table, edits = last_step(table), last_step(edits)
-    cells = [(key, part.set_index("measure")) for key, part in table.groupby(CELL, sort=False)]
-    height = sum(0.42 + 0.4 * len(ROLES) for _ in cells) + 0.95
-    with style.figure(style.WIDTH, height) as drawn:
-        axes = drawn.add_axes((0.275, 0.66 / height, 0.515, 1 - 0.9 / height))
-        everything = table.loc[table["measure"].isin(WHO), ["persistence", "ci_low", "ci_high"]].to_numpy(float)
-        high = max(1.12, min(2.0, np.nanmax(everything, initial=1.0) + 0.06))
-        low = min(-0.06, max(-1.0, np.nanmin(everything, initial=0.0) - 0.06))
-        for mark in (0, 1):
-            axes.axvline(mark, color=style.MUTED, linewidth=0.9, zorder=1)
-        y, ticks, labels = 0.0, [], []
-        for key, part in cells:
-            row = dict(zip(CELL, key, strict=True))
-            title = f"{row['task'].capitalize()} edits" + (
-                "" if len(cells) <= 2 else f": {row['editor']}, {words.tuning(row)}"
-            )
-            axes.text(-0.52, y, title, transform=axes.get_yaxis_transform(), weight="bold", va="center", fontsize=9,
-                      bbox={"facecolor": style.PAPER, "edgecolor": "none", "pad": 1.5})  # fmt: skip
-            y += 0.85
-            for role in ROLES:
-                for name, offset in ((role, -0.14), (f"classified_{role}", 0.14)):
-                    if name in part.index and np.isfinite(part.loc[name, "persistence"]):
-                        _interval(axes, part.loc[name], y + offset, hollow=name != role)
-                ticked = edits[(edits[CELL] == list(key)).all(axis=1) & (edits["measure"] == role)]
-                own = ticked.groupby("edit")[["base", "edited", "tuned", "edited_tuned"]].mean()
-                own = (own["edited_tuned"] - own["tuned"]) / (own["edited"] - own["base"]).replace(0, np.nan)
-                axes.plot(
-                    own.clip(low, high), np.full(len(own), y - 0.36), "|", color=style.MUTED, markersize=5, alpha=0.8
-                )
-                if role in part.index:
-                    found = part.loc[role]
-                    text = words.percent(found["persistence"])
-                    axes.text(1.03, y - 0.12, text, transform=axes.get_yaxis_transform(), weight="bold", va="center")
-                    text = words.interval(found["persistence"], found["ci_low"], found["ci_high"])
-                    at = axes.get_yaxis_transform()
-                    axes.text(1.03, y + 0.19, text, transform=at, va="center", fontsize=7.5, color=style.MUTED)
-                ticks.append(y)
-                labels.append(role)
-                y += 0.95
-            y += 0.2
-        axes.set(ylim=(y - 0.35, -0.45), xlim=(low, high), yticks=ticks, yticklabels=labels)
-        share = [x for x in (-1, -0.5, 0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2) if low <= x <= high]
-        axes.set_xticks(share, [words.percent(x) for x in share])
-        axes.set_xlabel("persistence: share of the edit's effect left after tuning")
-        top = axes.get_xaxis_transform()
-        axes.text(0, 1.01, "nothing left", transform=top, ha="center", va="bottom", color=style.MUTED)
-        axes.text(1, 1.01, "held fast", transform=top, ha="center", va="bottom", color=style.MUTED)
-        handles = [_key("o", style.SERIES[0], "CLIP"), _key("|", style.MUTED, "one edit (CLIP)")]
-        if table["measure"].str.startswith("classified").any():
-            handles.insert(1, _key("s", style.SERIES[1], "classifier", hollow=True))
-        drawn.legend(handles=handles, loc="lower center", ncols=3, bbox_to_anchor=(0.5, 0), borderaxespad=0.1)
-        style.save(drawn, svg, png)
-
-
-def _nothing(svg, png, reason="This study has no cell with both an edit and a tuning."):
+def nothing(svg, png, reason=NO_CELL):
     """Draw why there is nothing to draw: a study without tunings has no cell, and still a report."""
     with style.figure(style.WIDTH, 0.8) as drawn:
         drawn.text(0.5, 0.5, reason, ha="center", color=style.MUTED)
         style.save(drawn, svg, png)
 
 
-def _interval(axes, row, y, hollow):
+def matrix(table, families, svg, png):
+    """The whole study as a heat map: a row per family, editor and task, a column per tuning; in each cell the
+    persistence on the edits' own prompts at the last tuning step, by CLIP (left) and the classifier (right).
+
+    table: persistence.csv as a frame. families: their order.
+    """
+    found = answer.cells(arrange.by_family(table, families))
+    if not found:
+        nothing(svg, png)
+        return
+    plan = arrange.matrix(found)
+    count = sum(len(group["rows"]) for group in plan["groups"])
+    wide, high, label = 0.98, 0.32, 1.5
+    width = max(style.WIDTH, label + wide * len(plan["columns"]) + 0.1)
+    height = 0.68 + high * count + 0.3 * len(plan["groups"]) + 0.38
+    from matplotlib.patches import Rectangle
+
+    with style.figure(width, height) as drawn:
+        axes = drawn.add_axes((0, 0, 1, 1))
+        axes.set(xlim=(0, width), ylim=(height, 0))
+        axes.set_axis_off()
+        for n, column in enumerate(plan["columns"]):
+            x = label + wide * (n + 0.5)
+            axes.text(x, 0.15, column["tuner"], ha="center", va="center", weight="bold", fontsize=8.5)
+            axes.text(x, 0.31, column["site_label"], ha="center", va="center", fontsize=7, color=style.MUTED)
+            axes.text(x, 0.44, f"on {column['corpus']}", ha="center", va="center", fontsize=8)
+            axes.text(x, 0.58, column["relation"], ha="center", va="center", fontsize=7, color=style.MUTED)
+        y = 0.7
+        for group in plan["groups"]:
+            axes.text(0.1, y + 0.13, f"{group['family']}: {group['editor']}", weight="bold", va="center", fontsize=9)
+            y += 0.3
+            for row in group["rows"]:
+                axes.text(0.2, y + high / 2, words.task(row["task"]), va="center", fontsize=8.5)
+                for n, cell in enumerate(row["cells"]):
+                    if cell is None:
+                        continue
+                    judged = [(judge, cell["judges"][judge]) for judge in answer.JUDGES if judge in cell["judges"]]
+                    part = (wide - 0.08) / len(judged)
+                    for half, (_, seen) in enumerate(judged):
+                        side, strength = arrange.shade(seen["persistence"])
+                        x = label + wide * n + 0.04 + half * part
+                        colour = style.mixed(style.SIDES.get(side, style.PAPER), strength)
+                        box = Rectangle((x, y + 0.02), part - 0.02, high - 0.04, facecolor=colour, linewidth=0)
+                        axes.add_patch(box)
+                        text = words.percent(seen["persistence"])
+                        axes.text(x + part / 2 - 0.01, y + high / 2, text, ha="center", va="center", fontsize=7.5,
+                                  color=style.ON_COLOUR)  # fmt: skip
+                y += high
+        legend = "left: CLIP’s choice between two texts, right: classifier"
+        judges = {judge for cell in found for judge in cell["judges"]}
+        legend = legend if len(judges) > 1 else f"judged by {judges.pop()}"
+        axes.text(0.1, height - 0.17, f"Share of the edit’s effect left after tuning; {legend}.", va="center",
+                  fontsize=7.5, color=style.MUTED)  # fmt: skip
+        style.save(drawn, svg, png)
+
+
+def persistence(table, edits, svg, png):
+    """Persistence of one family's cells at the last tuning step: a panel per task, a column per editor, a row per
+    tuning; point and interval per judge, a tick per edit.
+
+    table: persistence.csv, edits: edits.csv as frames, of one family.
+    """
+    found = answer.cells(table)
+    if not found:
+        nothing(svg, png)
+        return
+    edits = last_step_of(edits)
+    # A small study has room for the wider probes as rows of their own.
+    wider = len(found) <= answer.FEW
+    columns = arrange.editors(cell["editor"] for cell in found)
+    panels = []
+    for task in arrange.tasks(cell["task"] for cell in found):
+        mine = [cell for cell in found if cell["task"] == task]
+        kinds = ("judges", "wider") if wider and any(cell["wider"] for cell in mine) else ("judges",)
+        rows = [(tuning["label"], kind) for tuning in arrange.tunings(mine) for kind in kinds]
+        panels.append((task, mine, rows))
+    everything = [x for cell in found for kind in ("judges", "wider") for one in cell[kind].values()
+                  for x in (one["persistence"], one["low"], one["high"])]  # fmt: skip
+    single = len(columns) == 1
+    # What reaches further is cut off: beside another column there is less room.
+    high = max(1.12, min(2.0 if single else 1.45, np.nanmax([*everything, 1.0]) + 0.06))
+    low = min(-0.06, max(-1.0 if single else -0.45, np.nanmin([*everything, 0.0]) - 0.06))
+    row_height = 0.42 if single else 0.34
+    height = sum(0.36 + row_height * len(rows) for _, _, rows in panels) + (0.88 if single else 1.1)
+    right = 0.8 if single else 0.985
+    with style.figure(style.WIDTH, height) as drawn:
+        top = height - (0.2 if single else 0.42)
+        for number, (task, mine, rows) in enumerate(panels):
+            top -= 0.36 + row_height * len(rows)
+            for column, editor in enumerate(columns):
+                step = (right - LABELS) / len(columns)
+                where = (LABELS + column * step, top / height, step - (0.0 if single else 0.035))
+                axes = drawn.add_axes((*where, row_height * len(rows) / height))
+                own = {cell["tuning"]: cell for cell in mine if cell["editor"] == editor}
+                for y, (tuning, kind) in enumerate(rows):
+                    if tuning in own:
+                        _cell(axes, own[tuning], kind, edits, y, (low, high), numbers=single)
+                _frame(axes, len(rows), (low, high), bottom=number == len(panels) - 1)
+                axes.set_yticks(
+                    range(len(rows)), [_row(tuning, kind, task) for tuning, kind in rows] if not column else []
+                )
+                if number == 0:
+                    at = axes.get_xaxis_transform()
+                    title = f"{editor}\n" if not single else ""
+                    for x, text in ((0, "nothing left"), (1, "held fast")):
+                        if single:
+                            axes.text(x, 1.0 + 0.3 / (row_height * len(rows)), text, transform=at, ha="center",
+                                      color=style.MUTED)  # fmt: skip
+                    if title:
+                        axes.text((low + high) / 2, 1.0 + 0.32 / (row_height * len(rows)), editor, transform=at,
+                                  ha="center", weight="bold")  # fmt: skip
+            drawn.text(0.01, (top + row_height * len(rows) + 0.1) / height, words.task(task), weight="bold", fontsize=9)
+        drawn.text((LABELS + right) / 2, 0.36 / height, "persistence: share of the edit's effect left after tuning",
+                   ha="center", va="center", color=style.MUTED)  # fmt: skip
+        handles = [key("o", style.SERIES[0], "CLIP"), key("|", style.MUTED, "one edit")]
+        if any("classifier" in cell["judges"] for cell in found):
+            handles.insert(1, key("s", style.SERIES[1], "classifier", hollow=True))
+        drawn.legend(handles=handles, loc="lower center", ncols=3, bbox_to_anchor=(0.5, 0), borderaxespad=0.1)
+        style.save(drawn, svg, png)
+
+
+def last_step_of(table):
+    """As `arrange.last_step`, of a table that may be empty."""
+    return arrange.last_step(table) if len(table) else table
+
+
+def _row(tuning, kind, task):
+    named = {"unsafe": "implied"}.get(task, "other wordings")
+    return named if kind == "wider" else tuning.replace(" on ", "\non ") if len(tuning) > 22 else tuning
+
+
+def _frame(axes, rows, limits, bottom):
+    for mark in (0, 1):
+        axes.axvline(mark, color=style.MUTED, linewidth=0.9, zorder=1)
+    axes.set(ylim=(rows - 0.4, -0.6), xlim=limits)
+    share = [x for x in (-1, -0.5, 0, 0.5, 1, 1.5, 2) if limits[0] <= x <= limits[1]]
+    axes.set_xticks(share, [words.percent(x) for x in share] if bottom else [""] * len(share))
+    if not bottom:
+        axes.spines["bottom"].set_visible(False)
+
+
+def _cell(axes, cell, kind, edits, y, limits, numbers):
+    """One cell: each judge's point and interval, and the edits' own ticks above them."""
+    judged = cell[kind]
+    for judge, offset in (("CLIP", -0.1), ("classifier", 0.2)):
+        if judge in judged and np.isfinite(judged[judge]["persistence"]):
+            interval(axes, judged[judge], y + offset, hollow=judge == "classifier")
+    if not judged:
+        return
+    head = next(iter(judged.values()))
+    if np.isnan(head["persistence"]):
+        axes.text(0.5, y, "no clear effect", ha="center", va="center", fontsize=7.5, color=style.MUTED,
+                  bbox={"facecolor": style.PAPER, "edgecolor": "none", "pad": 1})  # fmt: skip
+        return
+    mine = edits[(edits[CELL] == [cell[name] for name in CELL]).all(axis=1) & (edits["measure"] == head["measure"])]
+    own = mine.groupby("edit")[ARMS].mean()
+    own = (own["edited_tuned"] - own["tuned"]) / (own["edited"] - own["base"]).replace(0, np.nan)
+    axes.plot(own.clip(*limits), np.full(len(own), y - 0.34), "|", color=style.MUTED, markersize=4, alpha=0.8)
+    if numbers:
+        at = axes.get_yaxis_transform()
+        axes.text(1.03, y - 0.14, words.percent(head["persistence"]), transform=at, weight="bold", va="center")
+        text = words.interval(head["persistence"], head["low"], head["high"])
+        axes.text(1.03, y + 0.22, text, transform=at, va="center", fontsize=7.5, color=style.MUTED)
+
+
+def interval(axes, row, y, hollow):
+    """A point (`persistence`) with its interval (`low`, `high`)."""
     colour = style.SERIES[1] if hollow else style.SERIES[0]
-    axes.plot([row["ci_low"], row["ci_high"]], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=2)
+    axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=2)
     face = style.PAPER if hollow else colour
-    axes.plot(
-        row["persistence"], y, "s" if hollow else "o", color=colour, markerfacecolor=face, markersize=4.5 + (not hollow)
-    )
+    size = 4.5 + (not hollow)
+    axes.plot(row["persistence"], y, "s" if hollow else "o", color=colour, markerfacecolor=face, markersize=size)
 
 
-def _key(marker, colour, label, hollow=False, line=""):
+def key(marker, colour, label, hollow=False, line=""):
+    """A legend's entry."""
     from matplotlib.lines import Line2D
 
     face = style.PAPER if hollow else colour
@@ -109,276 +204,82 @@ def _key(marker, colour, label, hollow=False, line=""):
 
 
 def steps(table, edits, svg, png):
-    """Persistence over tuning steps: a panel per task and editor, the two measures, a thin line per edit.
+    """One family's persistence over tuning steps: a panel per task and editor, a line per tuning.
 
-    table: persistence.csv, edits: edits.csv as frames.
+    table: persistence.csv, edits: edits.csv as frames, of one family. With one tuning each judge has a line, and there
+    is one per edit and the band of the interval; with several only the task's first judge is drawn.
     """
-    table = table[table["measure"].isin(ROLES)]
+    measures = {task: answer.OWN[task] for task in answer.OWN}
+    own = [list(measures.get(task, {}).values()) for task in table["task"]]
+    table = table[np.array([m in names for m, names in zip(table["measure"], own, strict=True)], dtype=bool)]
     if table.empty:
-        _nothing(svg, png)
+        nothing(svg, png)
         return
-    panels = list(table.groupby(["family", "task", "editor"], sort=False))
-    tunings = list(dict.fromkeys(words.tuning(row) for _, row in table.iterrows()))
-    colours = {name: style.SERIES[n % len(style.SERIES)] for n, name in enumerate(tunings)}
+    rows, columns = arrange.tasks(table["task"]), arrange.editors(table["editor"])
+    tunings = [tuning["label"] for tuning in arrange.tunings(table.to_dict("records"))]
+    looks = {
+        name: (style.SERIES[n % len(style.SERIES)], "o^Dv"[n // len(style.SERIES) % 4])
+        for n, name in enumerate(tunings)
+    }
     places = {step: n for n, step in enumerate([0, *sorted(set(table["tuning_step"]))])}
-    rows = -(-len(panels) // 2)
-    height = 2.2 * rows + 0.72
+    legend = 0.2 * -(-(len(tunings) if len(tunings) > 1 else 0) // 2) + 0.25
+    height = 1.75 * len(rows) + 0.75 + legend
     with style.figure(style.WIDTH, height) as drawn:
-        grid = drawn.subplots(rows, min(2, len(panels)), squeeze=False, sharex=True, sharey=True)
-        drawn.subplots_adjust(0.14, 0.72 / height, 0.975, 1 - 0.3 / height, wspace=0.1, hspace=0.3)
-        for axes in grid.flat[len(panels) :]:
-            axes.set_axis_off()
-        for (key, part), axes in zip(panels, grid.flat, strict=False):
-            axes.set_title(f"{key[1].capitalize()} edits" + (f" ({key[0]}, {key[2]})" if len(panels) > 2 else ""))
-            axes.grid(axis="y")
-            mine = edits[
-                (edits[["family", "task", "editor"]] == list(key)).all(axis=1) & (edits["measure"] == "generality")
-            ]
-            for _, one in mine.groupby(["edit", "tuner", "site", "corpus"]):
-                line = one.groupby("tuning_step")["persistence"].mean().dropna()
-                axes.plot(
-                    [0, *(places[s] for s in line.index)],
-                    [1, *line.clip(-0.2, 1.4)],
-                    color=style.MUTED,
-                    linewidth=0.6,
-                    alpha=0.45,
-                )
-            for (name, measure), one in part.groupby([part.apply(words.tuning, axis=1), "measure"], sort=False):
-                _curve(
-                    axes, one.dropna(subset="persistence").sort_values("tuning_step"), places, colours[name], measure
-                )
-            axes.set_xticks(list(places.values()), [str(step) for step in places])
+        grid = drawn.subplots(len(rows), len(columns), squeeze=False, sharex=True, sharey=True)
+        drawn.subplots_adjust(0.14, (0.45 + legend) / height, 0.975, 1 - 0.3 / height, wspace=0.08, hspace=0.24)
+        for r, task in enumerate(rows):
+            for c, editor in enumerate(columns):
+                axes, panel = grid[r, c], table[(table["task"] == task) & (table["editor"] == editor)]
+                axes.set_title(words.task(task) + (f", {editor}" if len(columns) > 1 else ""))
+                axes.grid(axis="y")
+                if panel.empty:
+                    axes.text(0.5, 0.5, "not studied", transform=axes.transAxes, ha="center", color=style.MUTED)
+                for judge in list(measures[task])[: None if len(tunings) == 1 else 1]:
+                    mine = panel[panel["measure"] == measures[task].get(judge)]
+                    for label in tunings:
+                        line = arrange.of_tuning(mine, label)
+                        line = line.dropna(subset="persistence").sort_values("tuning_step")
+                        _curve(axes, line, places, looks[label], judge, band=len(tunings) == 1)
+                if len(panel) and panel["persistence"].isna().all():
+                    axes.text(0.5, 0.5, "no clear effect", transform=axes.transAxes, ha="center", color=style.MUTED)
+                if len(tunings) == 1 and len(panel):
+                    _edit_lines(axes, panel, edits, places, next(iter(measures[task].values())))
+                axes.set_xticks(list(places.values()), [str(step) for step in places])
         low, high = grid[0, 0].get_ylim()
-        low, high = max(min(low, -0.04), -1.0), min(max(high, 1.1), 1.5)
+        low, high = max(min(low, -0.04), -1.0), min(max(high, 1.1), 1.6)
         grid[0, 0].set_ylim(low, high)
-        share = np.arange(np.ceil(low * 4) / 4, high, 0.25)
+        share = np.arange(np.ceil(low * 2) / 2, high, 0.5)
         grid[0, 0].set_yticks(share, [words.percent(x) for x in share])
         for axes in grid[:, 0]:
             axes.set_ylabel("persistence")
-        drawn.text(0.55, 0.36 / height, "tuning steps", ha="center", color=style.MUTED)
-        single = len(tunings) == 1
-        ink = colours[tunings[0]] if single else style.MUTED
-        handles = [] if single else [_key("", colours[name], name, line="-") for name in tunings]
-        handles += [_key(marker, ink, name, hollow, line) for name, (marker, line, hollow) in _looks().items()]
-        drawn.legend(
-            handles=[*handles, _key("", style.MUTED, "one edit", line="-")],
-            loc="lower center",
-            ncols=4,
-            borderaxespad=0.1,
-        )
+        drawn.text(0.55, (0.09 + legend) / height, "tuning steps", ha="center", color=style.MUTED)
+        ink = looks[tunings[0]][0] if len(tunings) == 1 else style.MUTED
+        handles = [] if len(tunings) == 1 else [key(looks[name][1], looks[name][0], name, line="-") for name in tunings]
+        if len(tunings) == 1:
+            handles += [key("", ink, "CLIP", line="-"), key("", ink, "classifier", line=":")]
+        handles += [key("", style.MUTED, "one edit", line="-")] if len(tunings) == 1 else []
+        drawn.legend(handles=handles, loc="lower center", ncols=3 if len(tunings) < 3 else 2, borderaxespad=0.1)
         style.save(drawn, svg, png)
 
 
-def _looks():
-    """Marker, line and hollowness of the two measures; generality rests on more pictures and is the full line."""
-    return {"generality": ("o", "-", False), "efficacy": ("s", ":", True)}
-
-
-def _curve(axes, rows, places, colour, measure):
-    marker, line, hollow = _looks()[measure]
-    face = style.PAPER if hollow else colour
-    at = [places[step] for step in rows["tuning_step"]]
-    axes.plot(
-        [0, *at],
-        [1, *rows["persistence"]],
-        line,
-        marker=marker,
-        color=colour,
-        markerfacecolor=face,
-        markersize=4.5,
-        linewidth=1.7,
-        zorder=3,
-    )
-    if measure == "generality":
-        axes.fill_between([0, *at], [1, *rows["ci_low"]], [1, *rows["ci_high"]], color=colour, alpha=0.16, linewidth=0)
-
-
-def outcome_rates(rates, roles=ROLES):
-    """Rates of target, source and other per state at its last tuning step, over the pictures of these probe roles.
-
-    The classifier's outcomes where it measured, else CLIP's. Returns a frame with STATE's columns, target, source,
-    other, n_images and `by`.
-    """
-    rates = rates[rates["role"].isin(roles)]
-    prefix = "" if (rates["measure"] == "target").any() else "clip_"
-    keys = ["family", "task", "arm", "editor", *TUNING]
-    part = rates[rates["measure"].isin([prefix + name for name in OUTCOMES])].copy()
-    part["measure"] = part["measure"].str.removeprefix("clip_")
-    part["hits"] = part["rate"] * part["n_images"]
-    wide = part.pivot_table(index=keys, columns="measure", values=["hits", "n_images"], aggfunc="sum")
-    out = (wide["hits"] / wide["n_images"])[list(OUTCOMES)].assign(n_images=wide["n_images"]["target"])
-    out = out.reset_index().rename_axis(columns=None).assign(by="CLIP" if prefix else "classifier")
-    last = out.groupby([k for k in keys if k != "tuning_step"])["tuning_step"].transform("max")
-    order = {arm: n for n, arm in enumerate(words.ARMS)}
-    out = out[out["tuning_step"] == last].assign(order=out["arm"].map(order).fillna(len(order)))
-    return out.sort_values(["family", "task", "order", "editor", *TUNING], kind="stable").drop(columns="order")
-
-
-def _ordered(table):
-    """Yield (family and task, its states in the arms' order)."""
-    order = {arm: n for n, arm in enumerate(words.ARMS)}
-    table = table.assign(order=table["arm"].map(order).fillna(len(order)))
-    for key, part in table.groupby(["family", "task"], sort=False):
-        yield key, part.sort_values(["order", "editor", *TUNING], kind="stable")
-
-
-def _name(row, several):
-    """A state's label: its arm, and what made it where the study has more than one of that arm."""
-    label = words.arm(row["arm"])
-    made = ", ".join(filter(None, [row["editor"], words.tuning(row) if row["tuner"] else ""]))
-    return f"{label}\n{made}" if several and made else label
-
-
-def _panels(table, row_height, extra):
-    """(family and task, rows, bottom and height of its axes as shares) for stacked panels, and the figure's height."""
-    groups = list(_ordered(table))
-    heights = [row_height * len(part) + 0.1 for _, part in groups]
-    height = sum(heights) + 0.34 * len(groups) + extra
-    top, out = height - 0.05, []
-    for (key, part), own in zip(groups, heights, strict=True):
-        top -= 0.34 + own
-        out.append((key, part, top / height, own / height))
-    return out, height
-
-
-def outcomes(rates, svg, png):
-    """Outcome rates per state as stacked bars, over the edits' own probes (efficacy and generality)."""
-    table = outcome_rates(rates)
-    panels, height = _panels(table, 0.31, 0.42)
-    several = table.groupby(["family", "task", "arm"]).size().max() > 1
-    with style.figure(style.WIDTH, height) as drawn:
-        for key, part, bottom, own in panels:
-            axes = drawn.add_axes((0.3, bottom, 0.68, own))
-            axes.set_title(f"{key[1].capitalize()} edits", x=-0.425)
-            for y, (_, row) in enumerate(part.iterrows()):
-                left = 0.0
-                for name in OUTCOMES:
-                    axes.barh(
-                        y,
-                        row[name],
-                        left=left,
-                        height=0.74,
-                        color=style.OUTCOMES[name],
-                        edgecolor=style.PAPER,
-                        linewidth=0.8,
-                    )
-                    if row[name] >= 0.075:
-                        text = words.percent(row[name])
-                        axes.text(
-                            left + row[name] / 2,
-                            y,
-                            text,
-                            ha="center",
-                            va="center_baseline",
-                            color=style.ON_OUTCOMES[name],
-                            fontsize=8,
-                        )
-                    left += row[name]
-            axes.set(xlim=(0, 1), ylim=(len(part) - 0.5, -0.5), xticks=[])
-            axes.set_yticks(range(len(part)), [_name(row, several) for _, row in part.iterrows()])
-            axes.spines["bottom"].set_visible(False)
-        from matplotlib.patches import Patch
-
-        handles = [Patch(color=style.OUTCOMES[name], label=name) for name in OUTCOMES]
-        drawn.legend(handles=handles, loc="lower center", ncols=3, borderaxespad=0.2, bbox_to_anchor=(0.64, 0))
-        style.save(drawn, svg, png)
-
-
-def specificity(rates, svg, png):
-    """Share of the neighbours' pictures that still show the neighbour, per state at its last step, with intervals."""
-    rates = rates[(rates["role"] == "specificity")]
-    shown = {"specificity": ("CLIP", -0.13), "source": ("classifier", 0.13)}
-    keys = ["family", "task", "arm", "editor", "tuner", "site", "corpus"]
-    rates = rates[rates["tuning_step"] == rates.groupby(keys)["tuning_step"].transform("max")]
-    rates = rates[rates["measure"].isin(shown)]
-    if rates.empty:
-        _nothing(svg, png, "No edit of this study has neighbours to measure.")
+def _curve(axes, rows, places, look, judge, band):
+    if rows.empty:
         return
-    states = rates.drop_duplicates(["family", "task", "arm", "editor", *TUNING])
-    panels, height = _panels(states, 0.33, 0.75)
-    several = states.groupby(["family", "task", "arm"]).size().max() > 1
-    floor = max(0.0, np.floor(min(rates["ci_low"].min(), 0.8) * 10) / 10) if rates["ci_low"].notna().any() else 0.0
-    with style.figure(style.WIDTH, height) as drawn:
-        for number, (key, part, bottom, own) in enumerate(panels):
-            axes = drawn.add_axes((0.3, bottom, 0.56, own))
-            axes.set_title(f"Neighbours of {key[1]} edits", x=-0.515)
-            for y, (_, row) in enumerate(part.iterrows()):
-                same = rates[
-                    (
-                        rates[["family", "task", "arm", "editor", *TUNING]]
-                        == list(row[["family", "task", "arm", "editor", *TUNING]])
-                    ).all(axis=1)
-                ]
-                for measure, (_, offset) in shown.items():
-                    for _, found in same[same["measure"] == measure].iterrows():
-                        _interval(axes, found.rename({"rate": "persistence"}), y + offset, hollow=measure == "source")
-                        if measure == "specificity":
-                            axes.text(
-                                1.04,
-                                y,
-                                words.percent(found["rate"]),
-                                transform=axes.get_yaxis_transform(),
-                                va="center_baseline",
-                                weight="bold",
-                            )
-            axes.set(xlim=(floor - 0.01, 1.015), ylim=(len(part) - 0.5, -0.5))
-            axes.set_yticks(range(len(part)), [_name(row, several) for _, row in part.iterrows()])
-            share = np.linspace(floor, 1, 5 if floor != 0.7 else 4)
-            axes.set_xticks(
-                share, [words.percent(x) for x in share] if number == len(panels) - 1 else [""] * len(share)
-            )
-            axes.grid(axis="x")
-        axes.set_xlabel("share of neighbours' pictures that kept their subject")
-        handles = [_key("o", style.SERIES[0], "CLIP"), _key("s", style.SERIES[1], "classifier", hollow=True)]
-        drawn.legend(handles=handles[: rates["measure"].nunique()], loc="lower center", ncols=2, borderaxespad=0.1)
-        style.save(drawn, svg, png)
+    colour, marker = look
+    at = [0, *(places[step] for step in rows["tuning_step"])]
+    face = colour if judge == "CLIP" else style.PAPER
+    axes.plot(at, [1, *rows["persistence"]], "-" if judge == "CLIP" else ":", marker=marker, color=colour,
+              markerfacecolor=face, markersize=4, linewidth=1.5, zorder=3)  # fmt: skip
+    if band and judge == "CLIP":
+        axes.fill_between(at, [1, *rows["ci_low"]], [1, *rows["ci_high"]], color=colour, alpha=0.16, linewidth=0)
 
 
-def grids(pictures, svg, png):
-    """Picture grid: a row per edit, a column per arm and seed; same prompt and same noise along each row.
-
-    pictures: the pictures table of one family; its efficacy probes, the first two seeds and the first tuning are drawn.
-    """
-    import io
-
-    from PIL import Image
-
-    table = pictures[(pictures["role"] == "efficacy") & (pictures["seed"] < 2)]
-    tasks = list(dict.fromkeys(table["task"]))
-    arms = [arm for arm in words.ARMS if (table["arm"] == arm).any()]
-    rows = max(table.loc[table["task"] == task, "edit"].nunique() for task in tasks)
-    side, gap, label = 0.42, 0.1, 1.25
-    block = label + len(arms) * (2 * side + gap)
-    width, height = block * len(tasks) + 0.1, rows * (side + 0.04) + 0.62
-    with style.figure(width, height) as drawn:
-        for number, task in enumerate(tasks):
-            left = 0.1 + number * block
-            mine = table[table["task"] == task]
-            drawn.text(
-                left / width, 1 - 0.15 / height, f"{task.capitalize()} edits", weight="bold", va="center", fontsize=9
-            )
-            for a, arm in enumerate(arms):
-                x = left + label + a * (2 * side + gap)
-                drawn.text(
-                    (x + side) / width,
-                    1 - 0.42 / height,
-                    words.arm(arm).replace(", ", ",\n"),
-                    ha="center",
-                    va="center",
-                    fontsize=7.5,
-                    color=style.MUTED,
-                )
-            for r, (_, one) in enumerate(mine.groupby("edit", sort=False)):
-                y = height - 0.62 - (r + 1) * (side + 0.04) + 0.04
-                name = f"{one['source'].iloc[0]}\n→ {one['target'].iloc[0]}"
-                drawn.text(
-                    (left + label - 0.1) / width, (y + side / 2) / height, name, ha="right", va="center", fontsize=7.5
-                )
-                for a, arm in enumerate(arms):
-                    few = one[one["arm"] == arm].drop_duplicates("seed")
-                    for _, picture in few.iterrows():
-                        x = left + label + a * (2 * side + gap) + picture["seed"] * side
-                        axes = drawn.add_axes((x / width, y / height, 0.97 * side / width, 0.97 * side / height))
-                        axes.imshow(Image.open(io.BytesIO(picture["webp"])), interpolation="nearest")
-                        axes.set_axis_off()
-        style.save(drawn, svg, png)
+def _edit_lines(axes, panel, edits, places, measure):
+    """A thin line per edit, of a panel with one tuning."""
+    names = ["family", "task", "editor"]
+    mine = edits[(edits[names] == panel.iloc[0][names].tolist()).all(axis=1) & (edits["measure"] == measure)]
+    for _, one in mine.groupby("edit"):
+        line = one.groupby("tuning_step")["persistence"].mean().dropna()
+        at = [0, *(places[step] for step in line.index if step in places)]
+        drawn = [1, *line[[step in places for step in line.index]].clip(-0.2, 1.4)]
+        axes.plot(at, drawn, color=style.MUTED, linewidth=0.6, alpha=0.45)

@@ -9,6 +9,8 @@ INK, MUTED, LINE, PAPER = "#1d2127", "#686f79", "#d9dce1", "#ffffff"
 OUTCOMES = {"target": "#0072b2", "source": "#e69f00", "other": "#a9afb8"}
 ON_OUTCOMES = {"target": "#fffffe", "source": "#1d2126", "other": "#1d2126"}  # never themed: they lie on a colour
 SERIES = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]
+SIDES = {"up": "#0072b2", "down": "#d55e00"}  # of a heat map: what held, what is gone
+ON_COLOUR = "#1d2126"  # never themed: it lies on a heat map's colour
 WIDTH = 5.0
 
 SETTINGS = {
@@ -41,6 +43,13 @@ SETTINGS = {
     "svg.fonttype": "none",  # text stays text: it can be selected, searched and read aloud
     "svg.hashsalt": "holdfast",  # equal figures are equal bytes
 }
+
+
+def mixed(colour, strength):
+    """A colour thinned with paper so that dark text can lie on it: strength 0 is nearly white, 1 the fullest."""
+    share = 0.06 + 0.5 * strength
+    parts = (int(colour[n : n + 2], 16) for n in (1, 3, 5))
+    return "#" + "".join(f"{round(share * part + (1 - share) * 254):02x}" for part in parts)
 
 
 @contextlib.contextmanager

@@ -11,13 +11,27 @@ ARMS = {
     "edited_tuned_edited": "re-edited",
     "edited_carried": "adapter carried over",
 }
+TASKS = {
+    "appearance": "Appearance edits",
+    "role": "Role edits",
+    "debias": "Debiasing edits",
+    "unsafe": "Unsafe-content edits",
+}
 MEASURES = {
     "efficacy": "efficacy",
     "generality": "generality",
     "specificity": "specificity",
-    "classified_efficacy": "efficacy (classifier)",
-    "classified_generality": "generality (classifier)",
-    "classified_specificity": "specificity (classifier)",
+    "f1": "F1",
+    "debias": "bias",
+    "unsafe": "unsafe rate, named",
+    "implied_unsafe": "unsafe rate, implied",
+}
+# How a measure's name says whose judgement it is; without a prefix it is the first judge's.
+PREFIXES = {"classified_": "classifier", "clip_": "CLIP"}
+# What a task's outcomes mean, where target and source don't say it themselves.
+OUTCOMES = {
+    "debias": {"target": "with the attribute", "source": "without it"},
+    "unsafe": {"target": "harmless", "source": "unsafe"},
 }
 MISSING = "–"
 
@@ -55,6 +69,25 @@ def _round(value, digits):
     return text.replace("-", "\N{MINUS SIGN}")
 
 
+def measure(name):
+    """A measure as readers see it: 'efficacy', 'efficacy (classifier)', 'unsafe rate, named (CLIP)'."""
+    for prefix, judge in PREFIXES.items():
+        if name.startswith(prefix) and name.removeprefix(prefix) in MEASURES:
+            return f"{MEASURES[name.removeprefix(prefix)]} ({judge})"
+    return MEASURES.get(name, name.replace("_", " "))
+
+
+def task(name):
+    """A task as a heading: 'Appearance edits'."""
+    return TASKS.get(name, name.replace("_", " ").capitalize())
+
+
+def ordered(names, order):
+    """Names in the order of `order`, then what it doesn't know as it comes, each once."""
+    names = dict.fromkeys(names)
+    return [name for name in order if name in names] + [name for name in names if name not in order]
+
+
 def arm(name):
     """An arm as readers see it."""
     return ARMS.get(name, name.replace("_", ", then "))
@@ -64,6 +97,24 @@ def tuning(row):
     """A tuning in words, from a table's row: 'lora on mascot', 'lora (text encoder) on mascot'."""
     site = "" if row["site"] in ("", "denoiser") else f" ({row['site'].replace('_', ' ')})"
     return f"{row['tuner']}{site} on {row['corpus']}"
+
+
+def tuned_arm(row):
+    """What was done after the base or the editor's edit, as the label of a row whose column is the editor.
+
+    'before tuning', 'lora on mascot', 'lora on mascot, carried over', 'lora on mascot, then edited' and so on.
+    """
+    if not row["tuner"]:
+        return "before tuning" if row["arm"] in ("base", "edited") else arm(row["arm"])
+    plain = ("tuned", "edited_tuned")
+    added = {"tuned_edited": ", then edited", "edited_tuned_edited": ", re-edited", "edited_carried": ", carried over"}
+    known = row["arm"] in plain or row["arm"] in added
+    return tuning(row) + (added.get(row["arm"], "") if known else f" ({arm(row['arm'])})")
+
+
+def number(value, digits=1):
+    """A number that is no share, such as an FID: '12.3', with a minus sign; an en dash where there is none."""
+    return MISSING if value is None or math.isnan(value) else _round(value, digits)
 
 
 def duration(seconds):

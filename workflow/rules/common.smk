@@ -7,7 +7,8 @@ from holdfast import devices, labels, lineage, paths, plugins
 from holdfast.config import bound, check, read
 from holdfast.edits import read_edits, read_preserve, read_shown
 from holdfast.errors import HoldfastError
-from holdfast.study import WORLD, Study, code_digest
+from holdfast.report import TABLES
+from holdfast.study import WORLD, Study, code_digest, traced
 
 
 @contextmanager
@@ -182,22 +183,26 @@ def family_samples(wildcards):
     return [paths.samples(*cell) for cell in CELLS if cell.family == wildcards.family]
 
 
+def page_figures():
+    """The name of every figure that the page shows."""
+    kinds = ("persistence", "steps", "outcomes", "specificity")
+    return [f"{kind}-{family}" for kind in kinds for family in STUDY.config["families"]]
+
+
+def templates():
+    """The parts that the page is put together from, followed by their content."""
+    folder = "holdfast/report/templates"
+    return [locate(f"{folder}/{path.name}") for path in sorted((Path(workflow.basedir) / folder).iterdir())]
+
+
 def study_files():
     """What the default target asks for: both pages' content, the tables and every figure."""
-    figures = [
-        "persistence",
-        "steps",
-        "outcomes",
-        "specificity",
-        *(f"grids-{name}" for name in STUDY.config["families"]),
-    ]
+    figures = ["matrix", *page_figures(), *(f"grids-{family}" for family in STUDY.config["families"])]
     return [
         "reports/study.html",
         "results/tables/headline.txt",
-        *(
-            f"results/tables/{name}"
-            for name in ("scores.parquet", "persistence.csv", "edits.csv", "rates.csv", "costs.csv")
-        ),
+        "results/tables/scores.parquet",
+        *(f"results/tables/{name}.csv" for name in (*TABLES, "before_edits")),
         *(f"results/figures/{name}.{kind}" for name in figures for kind in ("svg", "png")),
     ]
 

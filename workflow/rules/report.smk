@@ -1,36 +1,57 @@
 from holdfast.report.words import relative
 
 
+rule plot_matrix:
+    input:
+        persistence="results/tables/persistence.csv",
+    output:
+        svg=report(
+            "results/figures/matrix.svg",
+            caption="../../reports/plot_matrix.rst",
+            category="Persistence",
+            labels={"figure": "the whole matrix", "family": "all"},
+        ),
+        png="results/figures/matrix.png",
+    log:
+        "logs/plot_matrix.log",
+    benchmark:
+        "results/benchmarks/plot_matrix.tsv"
+    conda:
+        "../../envs/holdfast.yaml"
+    params:
+        families=list(STUDY.config["families"]),
+        code=traced("jobs.plot"),
+    script:
+        "../scripts/plot_matrix.py"
+
+
 rule plot_persistence:
     input:
         persistence="results/tables/persistence.csv",
         edits="results/tables/edits.csv",
     output:
         persistence=report(
-            "results/figures/persistence.svg",
+            "results/figures/persistence-{family}.svg",
             caption="../../reports/plot_persistence.rst",
             category="Persistence",
-            labels={"figure": "per cell"},
+            labels={"figure": "per cell", "family": "{family}"},
         ),
-        persistence_png="results/figures/persistence.png",
+        persistence_png="results/figures/persistence-{family}.png",
         steps=report(
-            "results/figures/steps.svg",
+            "results/figures/steps-{family}.svg",
             caption="../../reports/plot_persistence.rst",
             category="Persistence",
-            labels={"figure": "over tuning steps"},
+            labels={"figure": "over tuning steps", "family": "{family}"},
         ),
-        steps_png="results/figures/steps.png",
+        steps_png="results/figures/steps-{family}.png",
     log:
-        "logs/plot_persistence.log",
+        "logs/plot_persistence/{family}.log",
     benchmark:
-        "results/benchmarks/plot_persistence.tsv"
+        "results/benchmarks/plot_persistence/{family}.tsv"
     conda:
         "../../envs/holdfast.yaml"
     params:
-        code=code_digest(
-            *("jobs.plot", "report.plots", "report.style", "report.words"),
-            *("analysis.tables", "analysis.persistence", "analysis.statistics"),
-        ),
+        code=traced("jobs.plot"),
     script:
         "../scripts/plot_persistence.py"
 
@@ -40,30 +61,27 @@ rule plot_outcomes:
         rates="results/tables/rates.csv",
     output:
         outcomes=report(
-            "results/figures/outcomes.svg",
+            "results/figures/outcomes-{family}.svg",
             caption="../../reports/plot_outcomes.rst",
             category="Outcomes",
-            labels={"figure": "target, source or other"},
+            labels={"figure": "target, source or other", "family": "{family}"},
         ),
-        outcomes_png="results/figures/outcomes.png",
+        outcomes_png="results/figures/outcomes-{family}.png",
         specificity=report(
-            "results/figures/specificity.svg",
+            "results/figures/specificity-{family}.svg",
             caption="../../reports/plot_outcomes.rst",
             category="Outcomes",
-            labels={"figure": "specificity"},
+            labels={"figure": "specificity", "family": "{family}"},
         ),
-        specificity_png="results/figures/specificity.png",
+        specificity_png="results/figures/specificity-{family}.png",
     log:
-        "logs/plot_outcomes.log",
+        "logs/plot_outcomes/{family}.log",
     benchmark:
-        "results/benchmarks/plot_outcomes.tsv"
+        "results/benchmarks/plot_outcomes/{family}.tsv"
     conda:
         "../../envs/holdfast.yaml"
     params:
-        code=code_digest(
-            *("jobs.plot", "report.plots", "report.style", "report.words"),
-            *("analysis.tables", "analysis.persistence", "analysis.statistics"),
-        ),
+        code=traced("jobs.plot"),
     script:
         "../scripts/plot_outcomes.py"
 
@@ -95,23 +113,17 @@ rule plot_grids:
     params:
         kind=lookup(dpath="families/{family}/kind", within=STUDY.config),
         relations=STUDY.relations(),
-        code=code_digest(
-            *("jobs.plot", "jobs.aggregate", "report.pictures", "report.plots", "report.style", "report.words"),
-            *("analysis.tables", "analysis.persistence", "analysis.statistics", "sampling"),
-        ),
+        code=traced("jobs.grids"),
     script:
         "../scripts/plot_grids.py"
 
 
 rule write_report:
     input:
-        persistence="results/tables/persistence.csv",
-        edits="results/tables/edits.csv",
-        rates="results/tables/rates.csv",
-        costs="results/tables/costs.csv",
+        tables=expand("results/tables/{table}.csv", table=TABLES),
         pictures=expand("results/tables/pictures-{family}.parquet", family=STUDY.config["families"]),
-        figures=expand("results/figures/{figure}.svg", figure=["persistence", "steps", "outcomes", "specificity"]),
-        templates=[locate("holdfast/report/templates/study.html"), locate("holdfast/report/templates/study.css")],
+        figures=expand("results/figures/{figure}.svg", figure=page_figures()),
+        templates=templates(),
     output:
         page=report(
             "reports/study.html",
@@ -128,9 +140,6 @@ rule write_report:
         "../../envs/holdfast.yaml"
     params:
         config=relative(STUDY.config, workflow.basedir),
-        code=code_digest(
-            *("jobs.report", "report.page", "report.answer", "report.plots", "report.svg", "report.style"),
-            *("report.words", "analysis.costs", "analysis.tables", "analysis.persistence", "analysis.statistics"),
-        ),
+        code=traced("jobs.report"),
     script:
         "../scripts/write_report.py"

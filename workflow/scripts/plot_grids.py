@@ -1,8 +1,8 @@
 """Decode the pictures that the report shows, and draw their grid."""
 
-from holdfast.jobs.plot import grids
+from holdfast.jobs.grids import run
 
-grids(
+run(
     model=snakemake.input.model,
     kind=snakemake.params.kind,
     samples=list(snakemake.input.samples),

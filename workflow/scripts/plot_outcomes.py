@@ -1,8 +1,9 @@
-"""Draw outcome rates and specificity per state."""
+"""Draw outcome rates and specificity per state of a family."""
 
 from holdfast.jobs.plot import outcomes
 
 outcomes(
+    family=snakemake.wildcards.family,
     rates=snakemake.input.rates,
     outputs={
         "outcomes": (snakemake.output.outcomes, snakemake.output.outcomes_png),

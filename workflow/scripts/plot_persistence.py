@@ -1,8 +1,9 @@
-"""Draw persistence per cell and over tuning steps."""
+"""Draw a family's persistence per cell and over tuning steps."""
 
 from holdfast.jobs.plot import persistence
 
 persistence(
+    family=snakemake.wildcards.family,
     persistence=snakemake.input.persistence,
     edits=snakemake.input.edits,
     outputs={

@@ -6,10 +6,7 @@ from holdfast.jobs.report import run
 
 run(
     config=snakemake.params.config,
-    persistence=snakemake.input.persistence,
-    edits=snakemake.input.edits,
-    rates=snakemake.input.rates,
-    costs=snakemake.input.costs,
+    tables={Path(path).stem: path for path in snakemake.input.tables},
     pictures=list(snakemake.input.pictures),
     figures={Path(path).stem: path for path in snakemake.input.figures},
     page=snakemake.output.page,
