@@ -132,6 +132,7 @@ def test_scores_are_complete(smoke):
         "source",
         "other",
         "ambiguous",
+        "black",
     }
     assert measures["efficacy"] == common | {"efficacy"}
     assert measures["specificity"] == common | {"specificity"}
