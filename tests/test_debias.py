@@ -184,3 +184,41 @@ def test_loops_that_can_not_work_are_sentences(tiny_pipe, target, settings, sent
     edits = [SimpleNamespace(task="debias", source="the king", target=target)]
     with pytest.raises(HoldfastError, match=sentence):
         uce.edit(tiny_pipe, edits, [], **{"measure": Scripted(king=[1.0]), **settings})
+
+
+def test_the_job_draws_with_the_familys_sampler_and_asks_its_clip(tiny_dir, models, tmp_path):
+    from holdfast import artifacts, noise
+    from holdfast.jobs import edit
+    from holdfast.scorers.clip import Clip
+
+    sampling = {"steps": 2, "guidance_scale": 2.0, "batch_size": 3}
+    job = {"family": "tiny", "kind": "sd", "lineage": "uce.0", "method": "uce", "sampling": sampling}
+    scorers, texts = [models / "mini-clip" / "manifest.json"], ("a red rose", "a skull")
+    measure = edit._measure(job, scorers, "cpu")
+    pipe = families.load(tiny_dir)
+    prompts = ["the king", "a rose at night", "the king", "bob"]
+    picks = measure(pipe, prompts, [texts] * 4, 3)
+
+    # The same by an ordinary pipeline call for each picture.
+    clip = Clip(scorers[0].parent)
+    for number, prompt in enumerate(prompts):
+        generator = torch.Generator().manual_seed(noise.generator_seed("debias 3", number))
+        picture = pipe(prompt, num_inference_steps=2, guidance_scale=2.0, generator=generator, output_type="np").images
+        assert picks[number] == clip.nearest((picture * 255).round().astype("uint8"), [texts])[0]
+
+    edits = [
+        {"id": name, "task": "debias", "source": f"the {name}", "target": "bob|alice"} for name in ("king", "queen")
+    ]
+    job["variants"] = [{"id": "debias", "task": "debias", "edits": edits, "preserve": ["a rose"]}]
+    job["settings"] = {"debias_images": 2, "max_rounds": 1, "max_diff": 0.4}
+    files = {
+        "model": tiny_dir / "model_index.json",
+        "parents": [],
+        "moments": [],
+        "output": tmp_path / "delta.safetensors",
+    }
+    edit.run(job, **files, scorers=scorers, log=None, threads=1)
+    tensors, header = artifacts.load(files["output"], kind="delta")
+    assert header["variants"] == ["debias"] and "debias/shared.v" in tensors
+    with pytest.raises(HoldfastError, match="tiny has none"):
+        edit.run(job, **files, scorers=[], log=None, threads=1)
