@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from holdfast.analysis import costs, persistence, statistics, tables
+from holdfast.analysis import costs, pairing, persistence, rates, statistics, tables
 from holdfast.errors import HoldfastError
 from tests import synthetic
 
@@ -22,7 +22,7 @@ def study(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cells(study):
-    return persistence.tabulate(persistence.pictures(study), **BOOTSTRAP)
+    return persistence.tabulate(pairing.paired(pairing.pictures(study)), **BOOTSTRAP)
 
 
 def test_the_intervals_cover_the_truth_as_often_as_they_say():
@@ -128,7 +128,7 @@ def outcomes(edited_tuned):
 )
 def test_reversal_and_drift_are_told_apart(fate, reversal, drift):
     """Both lose the whole effect, and the persistence is the same: only the fates differ."""
-    row = persistence.tabulate(persistence.pictures(outcomes(fate)), **BOOTSTRAP).iloc[0]
+    row = persistence.tabulate(pairing.paired(pairing.pictures(outcomes(fate))), **BOOTSTRAP).iloc[0]
     assert row["persistence"] == (1.0 if fate == "target" else 0.0)
     assert np.isnan(row["ci_low"]), "two edits are too few for an interval, and still have a persistence"
     assert (row["held"], row["reversal"], row["drift"]) == (1 - reversal - drift, reversal, drift)
@@ -137,13 +137,13 @@ def test_reversal_and_drift_are_told_apart(fate, reversal, drift):
 def test_unpaired_pictures_are_an_error(study):
     lost = study[~((study["arm"] == "tuned") & (study["probe"] == "rose-blue-g1"))]
     with pytest.raises(HoldfastError, match="no partner with the same noise in the arm 'tuned'"):
-        persistence.tabulate(persistence.pictures(lost), **BOOTSTRAP)
+        list(pairing.paired(pairing.pictures(lost)))
 
 
 def test_rates_of_the_three_outcomes_make_one_whole(study):
-    rates = persistence.rates(persistence.pictures(study), **BOOTSTRAP)
-    whole = rates[rates["measure"].isin(["target", "source", "other"])]
-    keys = [*persistence.STATE, "role"]
+    table = rates.tabulate(pairing.pictures(study), **BOOTSTRAP)
+    whole = table[table["measure"].isin(["target", "source", "other"])]
+    keys = [*pairing.STATE, "role"]
     assert np.allclose(whole.groupby(keys)["rate"].sum(), 1.0)
     one = whole[(whole["arm"] == "base") & (whole["role"] == "generality") & (whole["measure"] == "source")]
     one = one[one["task"] == "role"].iloc[0]

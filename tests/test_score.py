@@ -7,7 +7,15 @@ from holdfast.errors import ArtifactError, HoldfastError
 from holdfast.jobs import score
 from tests.tiny import build
 
-JOB = {"family": "tiny", "kind": "sd", "lineage": "uce.0", "scorers": {"own": "clip"}, "probes": [], "rivals": {}}
+JOB = {
+    "family": "tiny",
+    "kind": "sd",
+    "lineage": "uce.0",
+    "scorers": {"own": "clip"},
+    "settings": {"own": {}},
+    "probes": [],
+    "rivals": {},
+}
 
 
 def _delta(path, model_dir, value):

@@ -79,27 +79,41 @@ def test_clip_measures_equal_an_independent_computation(clip_dir):
     # Plain colours: noise of different seeds is all one to an untrained model.
     colours = np.random.default_rng(2).integers(0, 256, (24, 1, 1, 3), dtype=np.uint8)
     pictures = np.concatenate([np.broadcast_to(colours, (24, 32, 32, 3))] * 2)
-    pool = ["a king", "A  Rose", "a blue rose", "a leaf"]
-    probes = [_probe(role) for role in ("efficacy", "generality", "specificity")] * 8
+    rivals = ["a king", "A  Rose", "a blue rose", "a leaf"]
+    probes = [_probe(role) for role in ("efficacy", "specificity", "debias", "unsafe")] * 6
     # Old and new exchanged: each picture is then met from both sides.
     probes += [_probe(probe.role, old=probe.new, new=probe.old) for probe in probes]
-    rows = SCORERS["clip"](clip_dir, batch_size=5).score(pictures, probes, pool)
+    # Every other picture has no rivals.
+    pools = [rivals if row % 3 else [] for row in range(len(probes))]
+    rows = SCORERS["clip"](clip_dir, batch_size=5, threshold=0.3).score(pictures, probes, pools)
     texts = ["a rose", "a blue rose", "a photo of a rose", "a king", "a leaf"]
     cosines = _cosines(clip_dir, pictures, texts)
     seen = set()
     for row, probe in enumerate(probes):
         old, new = (cosines[row, texts.index(text)] for text in (probe.old, probe.new))
         p_old, p_new = torch.softmax(100 * torch.stack([old, new]), dim=0).tolist()
-        first = int(torch.stack([new, old, *cosines[row, 3:]]).argmax())
+        first = int(torch.stack([new, old, *cosines[row, 3:][: 2 if pools[row] else 0]]).argmax())
         nearest = OUTCOMES[min(first, 2)]
         expected = {"p_target": p_new, "clip_score": 100 * float(cosines[row, 2])}
         expected |= {f"clip_{outcome}": float(outcome == nearest) for outcome in OUTCOMES}
-        measure = "specificity" if probe.role == "specificity" else "efficacy"
-        expected[measure] = float(p_old >= p_new if measure == "specificity" else p_new > p_old)
+        measure = {"debias": "attribute", "unsafe": "clip_unsafe"}.get(probe.role, probe.role)
+        expected[measure] = float(
+            {"specificity": p_old >= p_new, "clip_unsafe": p_old >= 0.3}.get(measure, p_new > p_old)
+        )
         assert {name: value for at, name, value in rows if at == row} == pytest.approx(expected, abs=2e-3)
         seen |= {nearest, (measure, expected[measure])}
     # Otherwise the loop above compared constants.
-    assert seen == {*OUTCOMES, ("efficacy", 0.0), ("efficacy", 1.0), ("specificity", 0.0), ("specificity", 1.0)}
+    measures = ("efficacy", "specificity", "attribute", "clip_unsafe")
+    assert seen == {*OUTCOMES, *((measure, value) for measure in measures for value in (0.0, 1.0))}
+
+
+def test_clip_gives_its_embeddings_and_the_captions_scores(clip_dir):
+    pictures, texts = _pictures(6), ["a rose", "a king", "a leaf", "a rose at night", "a rose", "a blue rose"]
+    scorer = SCORERS["clip"](clip_dir, batch_size=4)
+    cosines = _cosines(clip_dir, pictures, texts)
+    assert scorer.captions(pictures, texts).tolist() == pytest.approx((100 * cosines.diag()).tolist(), abs=1e-3)
+    features = scorer.features(pictures)
+    assert features.shape == (6, 16) and not torch.allclose(features.norm(dim=1), torch.ones(6), atol=1e-3)
 
 
 def test_clip_encodes_each_distinct_text_once(clip_dir, monkeypatch):
@@ -108,7 +122,7 @@ def test_clip_encodes_each_distinct_text_once(clip_dir, monkeypatch):
     tokenize = scorer._tokenize
     monkeypatch.setattr(scorer, "_tokenize", lambda texts: counted.extend(texts) or tokenize(texts))
     for _ in range(2):
-        scorer.score(_pictures(3), [_probe()] * 3, ["a leaf", "a rose", "a leaf"])
+        scorer.score(_pictures(3), [_probe()] * 3, [["a leaf", "a rose", "a leaf"]] * 3)
     assert sorted(counted) == ["a blue rose", "a leaf", "a photo of a rose", "a rose"]
 
 
@@ -116,7 +130,7 @@ def test_clip_resizes_pictures_of_another_size(clip_dir):
     large = _pictures(2, size=64)
     small = np.stack([np.asarray(Image.fromarray(picture).resize((32, 32), Image.BICUBIC)) for picture in large])
     scorer = SCORERS["clip"](clip_dir)
-    scored, expected = (scorer.score(pictures, [_probe()] * 2) for pictures in (large, small))
+    scored, expected = (scorer.score(pictures, [_probe()] * 2, [[]] * 2) for pictures in (large, small))
     assert [value for *_, value in scored] == pytest.approx([value for *_, value in expected], abs=1e-3)
 
 
@@ -127,7 +141,7 @@ def test_clip_without_weights_and_with_damaged_ones_gets_a_sentence(clip_dir, tm
     weights = load_file(path)
     save_file(weights | {"ln_final.weight": weights["ln_final.weight"] * torch.nan}, path)
     with pytest.raises(HoldfastError, match="NaN features"):
-        SCORERS["clip"](folder).score(_pictures(1), [_probe()])
+        SCORERS["clip"](folder).score(_pictures(1), [_probe()], [[]])
     del weights["ln_final.weight"]
     save_file(weights, path)
     with pytest.raises(HoldfastError, match="can't be loaded as an open_clip model"):
@@ -147,7 +161,7 @@ def classifier(tmp_path):
     """Makes a classifier that sees the same probabilities in every picture: head -> [labels]."""
     from holdfast.scorers.network import AttributeNet
 
-    def build(probabilities):
+    def build(probabilities, **settings):
         network = AttributeNet(HEADS)
         for head, values in probabilities.items():
             network.heads[head].weight.data.zero_()
@@ -156,7 +170,7 @@ def classifier(tmp_path):
         save_file(
             {name: tensor.half() for name, tensor in network.state_dict().items()}, tmp_path / "model.safetensors"
         )
-        return SCORERS["classifier"](tmp_path)
+        return SCORERS["classifier"](tmp_path, **settings)
 
     return build
 
@@ -217,8 +231,31 @@ def test_classifier_refuses_other_sizes_and_broken_folders(classifier, tmp_path)
         SCORERS["classifier"](tmp_path)
 
 
+HATLESS, HATTED = {"noun": "rose"}, {"noun": "leaf"}
+
+
+@pytest.mark.parametrize(
+    ("role", "noun", "threshold", "expected"),
+    [
+        ("debias", [0.3, 0.7], 0.5, {"classified_attribute": 1.0}),
+        ("debias", [0.7, 0.3], 0.5, {"classified_attribute": 0.0}),
+        ("debias", [0.7, 0.3], 0.8, {}),  # neither: no attribute, and `other` says so
+        ("unsafe", [0.7, 0.3], 0.5, {"unsafe": 1.0}),
+        ("implied", [0.7, 0.3], 0.8, {"unsafe": 0.0}),
+        ("implied", [0.4, 0.6], 0.3, {"unsafe": 1.0}),  # both reach a low threshold: unsafe all the same
+        ("efficacy", [0.3, 0.7], 0.5, {}),
+    ],
+)
+def test_classifier_measures_attributes_and_the_unsafe_at_its_threshold(classifier, role, noun, threshold, expected):
+    scorer = classifier({"noun": noun}, threshold=threshold)
+    rows = scorer.score(_pictures(1), [_probe(role, old_labels=HATLESS, new_labels=HATTED)])
+    measures = {name: value for _, name, value in rows}
+    assert {name: measures.pop(name) for name in ("classified_attribute", "unsafe") if name in measures} == expected
+    assert sum(measures[outcome] for outcome in OUTCOMES) == 1
+
+
 @pytest.mark.parametrize("kind", ["clip", "classifier"])
 def test_every_picture_needs_its_probe(kind, clip_dir, classifier, tmp_path):
     scorer = SCORERS["clip"](clip_dir) if kind == "clip" else classifier({})
     with pytest.raises(HoldfastError, match="2 pictures came with 1 probes"):
-        scorer.score(_pictures(2), [_probe()])
+        scorer.score(_pictures(2), [_probe()], [[]])

@@ -10,6 +10,8 @@ the bootstrap's variance lacks the factor n/(n-1) and the normal's tails stand i
 percentile interval (Hesterberg 2015, The American Statistician 69(4), section 5.4) widens the percentiles by both.
 """
 
+import functools
+
 import numpy as np
 from scipy import stats
 
@@ -27,23 +29,35 @@ def totals(values, draws, seed):
     """
     values = np.asarray(values, dtype=np.float64)
     present = ~np.isnan(values).any(axis=2)
-    seeds = present.sum(axis=1)
-    if values.size == 0 or (seeds == 0).any():
+    if values.size == 0 or not present.any(axis=1).all():
         raise HoldfastError("The bootstrap was given an edit without pictures: every edit needs at least one seed.")
     filled = np.where(present[:, :, None], values, 0.0).reshape(-1, values.shape[2])
-    chances = present / seeds[:, None]
-    edits = len(values)
+    if draws * present.size <= CHUNK:
+        return _counts(present.tobytes(), present.shape, draws, seed) @ filled
     generator = np.random.default_rng(seed)
     chunk = max(1, CHUNK // present.size)
     out = np.empty((draws, values.shape[2]))
     for start in range(0, draws, chunk):
         size = min(chunk, draws - start)
-        drawn_edits = generator.multinomial(edits, np.full(edits, 1 / edits), size=size)
-        drawn_seeds = generator.multinomial(drawn_edits * seeds, chances)
-        out[start : start + size] = drawn_seeds.reshape(size, -1) @ filled
+        out[start : start + size] = _draw(generator, present, size) @ filled
     return out
 
 
+def _draw(generator, present, draws):
+    """How often each (edit, seed) is drawn: float64 [draws, edits * seeds]."""
+    edits, seeds = len(present), present.sum(axis=1)
+    drawn_edits = generator.multinomial(edits, np.full(edits, 1 / edits), size=draws)
+    drawn_seeds = generator.multinomial(drawn_edits * seeds, present / seeds[:, None])
+    return drawn_seeds.reshape(draws, -1).astype(np.float64)
+
+
+@functools.lru_cache(maxsize=4)
+def _counts(present, shape, draws, seed):
+    """`_draw`, kept for the next measure and the next cell, which mostly have as many edits and seeds."""
+    return _draw(np.random.default_rng(seed), np.frombuffer(present, dtype=bool).reshape(shape), draws)
+
+
+@functools.cache
 def tail(clusters, confidence):
     """The share of draws to cut off at each end for an interval of this confidence from so many clusters."""
     if clusters < 2:

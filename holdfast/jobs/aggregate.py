@@ -3,31 +3,41 @@
 from pathlib import Path, PurePosixPath
 
 
-def run(*, scores, folder, benchmarks, relations, statistics, outputs, log):
-    """Write the five tables of docs/tables.md.
+def run(*, scores, quality, folder, relations, statistics, outputs, log):
+    """Write the tables of docs/tables.md.
 
-    scores: score files, `folder`/{family}/{lineage}/{probes}.parquet. benchmarks: folder of the jobs' benchmark files.
-    relations: corpus -> its relation to the edits. statistics: draws, confidence and seed of the bootstrap.
-    outputs: table's name (scores, persistence, edits, rates, costs) -> path.
+    scores, quality: the files below `folder`, scores/{family}/{lineage}/{probes}.parquet and
+    quality/{family}/{lineage}.csv; the jobs' benchmark files lie in its benchmarks/. relations: corpus -> its relation
+    to the edits. statistics: draws, confidence and seed of the bootstrap. outputs: table's name (scores, persistence,
+    edits, before, before_edits, arms, rates, quality, scorers, costs) -> path.
     """
     from holdfast import log as logs
 
     logger = logs.job(log)
-    logger.info("reading %d score files", len(scores))
+    logger.info("reading %d score files and %d quality files", len(scores), len(quality))
 
     from holdfast import artifacts
-    from holdfast.analysis import costs, persistence, tables
+    from holdfast.analysis import arms, before, costs, pairing, persistence, rates, tables
 
-    cells = {path: cell(path, folder) for path in scores}
+    folder = Path(folder)
+    cells = {path: cell(path, folder / "scores") for path in scores}
     states = {path: tables.identify(family, lineage, relations) for path, (family, lineage, _) in cells.items()}
+    general = {path: cell(path, folder / "quality", probes="general") for path in quality}
+    measured = {path: tables.identify(family, lineage, relations) for path, (family, lineage, _) in general.items()}
     table = tables.collect(states)
-    logger.info("%d rows; computing persistence and rates", len(table))
-    pictures = persistence.pictures(table)
+    logger.info("%d rows; computing the tables", len(table))
+    pictures = pairing.pictures(table)
+    edited, paired = list(pairing.edited(pictures)), list(pairing.paired(pictures))
     made = {
-        "persistence": persistence.tabulate(pictures, **statistics),
-        "edits": persistence.by_edit(pictures),
-        "rates": persistence.rates(pictures, **statistics),
-        "costs": costs.collect(benchmark_files(cells.values(), Path(benchmarks))),
+        "before": before.tabulate(edited, **statistics),
+        "before_edits": before.by_edit(edited),
+        "persistence": persistence.tabulate(paired, **statistics),
+        "edits": persistence.by_edit(paired),
+        "arms": arms.tabulate(pairing.rearranged(pictures), **statistics),
+        "rates": rates.tabulate(pictures, **statistics),
+        "quality": tables.collect_quality(measured),
+        "scorers": tables.collect_scorers(states),
+        "costs": costs.collect(benchmark_files((*cells.values(), *general.values()), folder / "benchmarks")),
     }
     with artifacts.atomic(outputs["scores"]) as temporary:
         tables.to_parquet(table, temporary)
@@ -37,9 +47,11 @@ def run(*, scores, folder, benchmarks, relations, statistics, outputs, log):
     logger.info("%d cells", len(made["persistence"]))
 
 
-def cell(path, folder):
-    """A score or samples file's (family, lineage, probes): its place below `folder` is its identity."""
-    family, *lineage, probes = PurePosixPath(path).relative_to(PurePosixPath(folder)).with_suffix("").parts
+def cell(path, folder, probes=None):
+    """A file's (family, lineage, probes), which its place below `folder` tells; `probes` where its name doesn't."""
+    family, *lineage = PurePosixPath(path).relative_to(PurePosixPath(folder)).with_suffix("").parts
+    if probes is None:
+        *lineage, probes = lineage
     return family, "/".join(lineage), probes
 
 
@@ -57,6 +69,9 @@ def benchmark_files(cells, folder):
             jobs["edit_model" if edits else "tune_model", f"{family}/{prefix}"] = None
             if not edits:
                 jobs["draw_corpus", last.corpus] = None
-        for rule in ("sample_images", "score_images"):
-            jobs[rule, f"{family}/{state}/{probes}"] = None
+        jobs["sample_images", f"{family}/{state}/{probes}"] = None
+        if probes == "general":
+            jobs["score_quality", f"{family}/{state}"] = None
+        else:
+            jobs["score_images", f"{family}/{state}/{probes}"] = None
     return {str(folder / rule / f"{job}.tsv"): (rule, job) for rule, job in jobs}

@@ -1,6 +1,7 @@
 rule aggregate_scores:
     input:
         scores=score_files(),
+        quality=quality_files(),
     output:
         scores="results/tables/scores.parquet",
         persistence=report(
@@ -10,6 +11,26 @@ rule aggregate_scores:
             labels={"table": "persistence per cell"},
         ),
         edits="results/tables/edits.csv",
+        before=report(
+            "results/tables/before.csv",
+            caption="../../reports/aggregate_scores.rst",
+            category="Tables",
+            labels={"table": "before tuning"},
+        ),
+        before_edits="results/tables/before_edits.csv",
+        arms=report(
+            "results/tables/arms.csv",
+            caption="../../reports/aggregate_scores.rst",
+            category="Tables",
+            labels={"table": "other orders"},
+        ),
+        quality=report(
+            "results/tables/quality.csv",
+            caption="../../reports/aggregate_scores.rst",
+            category="Tables",
+            labels={"table": "quality per state"},
+        ),
+        scorers="results/tables/scorers.csv",
         rates=report(
             "results/tables/rates.csv",
             caption="../../reports/aggregate_scores.rst",
@@ -26,8 +47,6 @@ rule aggregate_scores:
     params:
         relations=STUDY.relations(),
         statistics=dict(STUDY.config["statistics"]),
-        code=code_digest(
-            "jobs.aggregate", "analysis.tables", "analysis.persistence", "analysis.statistics", "analysis.costs"
-        ),
+        code=traced("jobs.aggregate"),
     script:
         "../scripts/aggregate_scores.py"

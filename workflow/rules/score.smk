@@ -19,3 +19,27 @@ rule score_images:
         job=describe(STUDY.score_job),
     script:
         "../scripts/score_images.py"
+
+
+rule score_quality:
+    input:
+        model=model,
+        scorers=scorers,
+        deltas=state,
+        reference=reference,
+        samples="results/samples/{family}/{lineage}/general.safetensors",
+    output:
+        "results/quality/{family}/{lineage}.csv",
+    log:
+        "logs/score_quality/{family}/{lineage}.log",
+    benchmark:
+        "results/benchmarks/score_quality/{family}/{lineage}.tsv"
+    conda:
+        "../../envs/holdfast.yaml"
+    threads: 1
+    resources:
+        gpu=GPU,
+    params:
+        job=describe(STUDY.quality_job),
+    script:
+        "../scripts/score_quality.py"

@@ -4,8 +4,8 @@ from holdfast.jobs.aggregate import run
 
 run(
     scores=list(snakemake.input.scores),
-    folder="results/scores",
-    benchmarks="results/benchmarks",
+    quality=list(snakemake.input.quality),
+    folder="results",
     relations=snakemake.params.relations,
     statistics=snakemake.params.statistics,
     outputs=dict(snakemake.output.items()),

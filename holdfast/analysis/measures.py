@@ -1,0 +1,40 @@
+"""What the study measures: which score of which pictures makes a measure, and how it is averaged."""
+
+from dataclasses import dataclass
+
+OUTCOMES = ("target", "source", "other")
+CLIP_OUTCOMES = ("clip_target", "clip_source", "clip_other")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure of a model: a score of the pictures of one probe role, and the outcomes that explain its loss.
+
+    biased: the score is 1 or 0 for the two values of an attribute, and the measure is how one-sided it is (`bias`);
+    else the measure is the score's mean.
+    """
+
+    name: str
+    score: str
+    role: str
+    outcomes: tuple[str, ...] = ()
+    biased: bool = False
+
+
+MEASURES = (
+    Measure("efficacy", "efficacy", "efficacy", CLIP_OUTCOMES),
+    Measure("generality", "efficacy", "generality", CLIP_OUTCOMES),
+    Measure("specificity", "specificity", "specificity"),
+    Measure("classified_efficacy", "target", "efficacy", OUTCOMES),
+    Measure("classified_generality", "target", "generality", OUTCOMES),
+    Measure("classified_specificity", "source", "specificity"),
+    Measure("debias", "attribute", "debias", biased=True),
+    Measure("classified_debias", "classified_attribute", "debias", biased=True),
+    Measure("unsafe", "unsafe", "unsafe", OUTCOMES),
+    Measure("implied_unsafe", "unsafe", "implied", OUTCOMES),
+    Measure("clip_unsafe", "clip_unsafe", "unsafe", CLIP_OUTCOMES),
+    Measure("clip_implied_unsafe", "clip_unsafe", "implied", CLIP_OUTCOMES),
+)
+# The geometric mean of generality and specificity (Arad et al. 2024, section 5.1), of each judge.
+F1 = {"f1": ("generality", "specificity"), "classified_f1": ("classified_generality", "classified_specificity")}
+BY_NAME = {measure.name: measure for measure in MEASURES}
