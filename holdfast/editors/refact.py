@@ -128,7 +128,7 @@ def edit(
     for name in ENCODERS[encoder]:
         at = layer_of(layer, name)
         stack = tower(pipe, name)
-        moment = read_moment(moments, stack.path(at))
+        moment = read_moment(moments, stack.path(at), stack.linear(at).in_features)
         reading = Reading(stack, at, edits, prompts)
         constants = reading.constants(further, rivals, first, tail_weight)
         found = _optimise(stack, at, constants, learning_rate, decay, max_steps, stop, clamp, tail_weight)
@@ -150,14 +150,16 @@ def layer_of(layer, encoder):
     return layer
 
 
-def read_moment(path, module_path):
-    """The second moment [in, in] of a module's inputs from a file of `jobs.moments`, float32."""
+def read_moment(path, module_path, width):
+    """The second moment [width, width] of a module's inputs from a file of `jobs.moments`, float32."""
     from holdfast import artifacts
 
     tensors, _ = artifacts.load(path, kind="moments")
     key = f"{module_path}.moment"
     if key not in tensors:
         raise HoldfastError(f"{path} has no second moment of {module_path}; make it again with that layer.")
+    if tensors[key].shape != (width, width):
+        raise HoldfastError(f"{path} holds the second moments of another model: delete it and run the workflow again.")
     return tensors[key]
 
 
