@@ -108,8 +108,10 @@ def tuned_arm(row):
         return "before tuning" if row["arm"] in ("base", "edited") else arm(row["arm"])
     plain = ("tuned", "edited_tuned")
     added = {"tuned_edited": ", then edited", "edited_tuned_edited": ", re-edited", "edited_carried": ", carried over"}
-    known = row["arm"] in plain or row["arm"] in added
-    return tuning(row) + (added.get(row["arm"], "") if known else f" ({arm(row['arm'])})")
+    if row["arm"] in plain or row["arm"] in added:
+        return tuning(row) + added.get(row["arm"], "")
+    steps = row["arm"].removeprefix("edited_")
+    return f"{tuning(row)} ({arm(row['arm'] if 'edited' in steps else steps)})"
 
 
 def number(value, digits=1):
