@@ -12,18 +12,16 @@ from ..hub import write_manifest
 from .classifier import HEADS
 from .denoiser import SCHEDULE
 from .flow import SCHEDULE as FLOW_SCHEDULE
-from .tokenizer import CONTEXT_LENGTH, write_tokenizer
+from .tokenizer import CONTEXT_LENGTH, copy_tokenizer
 from .words import t5_tokenizer
 
 
-def pack_pipeline(folder: Path, vae, text_encoder, unet) -> None:
-    """``folder`` becomes a Stable Diffusion pipeline in diffusers' layout."""
+def pack_pipeline(folder: Path, vae, text_encoder, unet, words: Path) -> None:
+    """``folder`` becomes a Stable Diffusion pipeline in diffusers' layout; ``words`` has CLIP's tokenizer."""
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
     from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
     from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
-    words = folder / "tokenizer"
-    write_tokenizer(words)
     pipe = StableDiffusionPipeline(
         vae=vae.half(),
         text_encoder=text_encoder.half(),
@@ -41,14 +39,12 @@ def pack_pipeline(folder: Path, vae, text_encoder, unet) -> None:
     _ship(folder, "mini-sd")
 
 
-def pack_flux(folder: Path, vae, text_encoder, t5, transformer) -> None:
-    """``folder`` becomes a FLUX pipeline in diffusers' layout."""
+def pack_flux(folder: Path, vae, text_encoder, t5, transformer, words: Path) -> None:
+    """``folder`` becomes a FLUX pipeline in diffusers' layout; ``words`` has CLIP's tokenizer."""
     from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
     from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
     from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
-    words = folder / "tokenizer"
-    write_tokenizer(words)
     pipe = FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(**FLOW_SCHEDULE),
         vae=vae.half(),
@@ -69,9 +65,9 @@ def _ship(folder: Path, name: str) -> None:
     write_manifest(folder, f"holdfast/{name}", "shipped")
 
 
-def pack_clip(folder: Path, model, config: dict) -> None:
-    """``folder`` becomes an open_clip local directory."""
-    write_tokenizer(folder)
+def pack_clip(folder: Path, model, config: dict, words: Path) -> None:
+    """``folder`` becomes an open_clip local directory; ``words`` has its tokenizer."""
+    copy_tokenizer(words, folder)
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
     _save(folder / "open_clip_model.safetensors", model)
     write_manifest(folder, "holdfast/mini-clip", "shipped")

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from . import card, classifier, clip, data, denoiser, lexical, pack, text, vae, vision
+from .tokenizer import copy_tokenizer
 
 
 def draw_world(folder: Path, *, pictures: int, extra: int, seed: int) -> None:
@@ -49,7 +50,7 @@ def name_words(folder: Path, *, pictures: int, seed: int, steps: int) -> None:
     """-> lexical/, clip/ with a text tower that keeps words apart"""
     model, config = load_clip(folder, "clip")
     out = folder / "lexical"
-    _describe_clip(out, config)
+    _describe_clip(out, config, folder / "clip")
     torch.manual_seed(seed)
     tokenize = open_clip.get_tokenizer(f"local-dir:{out}")
     learner = clip.Learner(model.train(), tokenize, folder / "world.safetensors", pictures, seed)
@@ -61,14 +62,14 @@ def train_vision(folder: Path, *, pictures: int, seed: int, steps: int) -> None:
     """-> vision/, the shipped CLIP: lexical/ with a better image tower"""
     model, config = load_clip(folder, "lexical")
     out = folder / "vision"
-    _describe_clip(out, config)
+    _describe_clip(out, config, folder / "lexical")
     tokenize = open_clip.get_tokenizer(f"local-dir:{out}")
     vision.train_vision(model, tokenize, folder / "world.safetensors", out, n=pictures, seed=seed, steps=steps)
     _save_clip(out, model)
 
 
-def _describe_clip(out: Path, config: dict) -> None:
-    pack.write_tokenizer(out)
+def _describe_clip(out: Path, config: dict, before: Path) -> None:
+    copy_tokenizer(before, out)
     (out / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
@@ -87,18 +88,20 @@ def train_denoiser(folder: Path, *, pictures: int, seed: int, steps: int, batch_
     model.save_pretrained(folder / "unet" / "model")
 
 
-def name_hats(folder: Path, *, pictures: int, seed: int, steps: int, batch_size: int, weight: float) -> None:
-    """-> hats/model/, unet/ taught on with captions that name a hat, or its absence, ``weight`` times as often
+def name_hats(folder: Path, *, pictures: int, seed: int, batch_size: int, rounds: list[list[int]]) -> None:
+    """-> hats/model/, unet/ taught on in rounds of (steps, weight): captions that name a hat, or its absence, are
+    shown ``weight`` times as often as the others
 
     One caption in sixteen does; the denoiser of the first training passed over the words (.52 right, by chance .50).
     """
     tensors = _cached(folder, pictures, seed)
     model = denoiser.UNet2DConditionModel.from_pretrained(folder / "unet" / "model", use_safetensors=True)
-    model = denoiser.train_denoiser(
-        tensors["latents"], tensors["states"], tensors["caption_rows"], tensors["empty"], folder / "hats",
-        seed=seed + 1, steps=steps, batch_size=batch_size, learning_rate=6e-4, model=model,
-        weights=1 + (weight - 1) * tensors["names_hat"],
-    )  # fmt: skip
+    for number, (steps, weight) in enumerate(rounds):
+        model = denoiser.train_denoiser(
+            tensors["latents"], tensors["states"], tensors["caption_rows"], tensors["empty"],
+            folder / "hats" / str(number), seed=seed + 1 + number, steps=steps, batch_size=batch_size,
+            learning_rate=6e-4, model=model, weights=1 + (weight - 1) * tensors["names_hat"],
+        )  # fmt: skip
     model.save_pretrained(folder / "hats" / "model")
 
 
@@ -147,12 +150,13 @@ def pack_models(folder: Path, out: Path) -> None:
     unet = denoiser.UNet2DConditionModel.from_pretrained(folder / "hats" / "model", use_safetensors=True)
     transformer = flow.FluxTransformer2DModel.from_pretrained(folder / "guidance" / "model", use_safetensors=True)
     model, config = load_clip(folder, "vision")
+    words = folder / "lexical"
     pack.pack_classifier(out / "mini-classifier", classifier.load_classifier(folder / "classifier"))
-    pack.pack_clip(out / "mini-clip", model, config)
-    pack.pack_pipeline(out / "mini-sd", load_vae(folder), load_text_encoder(folder), unet)
+    pack.pack_clip(out / "mini-clip", model, config, words)
+    pack.pack_pipeline(out / "mini-sd", load_vae(folder), load_text_encoder(folder), unet, words)
     pack.pack_flux(
         out / "mini-flux", flux_stages.load_vae(folder), load_text_encoder(folder), flux_stages.load_t5(folder),
-        transformer,
+        transformer, words,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers
 
 from ..world import vocabulary as v
 
@@ -31,14 +31,7 @@ def write_tokenizer(folder: Path) -> int:
     where CLIP pools.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    bpe.normalizer = normalizers.Lowercase()
-    bpe.pre_tokenizer = pre_tokenizers.Whitespace()
-    trainer = trainers.BpeTrainer(
-        vocab_size=4000, min_frequency=1, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
-    )
-    bpe.train_from_iterator(world_words(), trainer)
-    merges = [tuple(pair) for pair in json.loads(bpe.to_str())["model"]["merges"]]
+    merges = _merges(sorted({word.lower() for word in world_words()}))
     tokens = [*alphabet, *(symbol + "</w>" for symbol in alphabet)]
     tokens += dict.fromkeys("".join(pair) for pair in merges if "".join(pair) not in set(tokens))
     tokens += [_START, _END]
@@ -57,6 +50,41 @@ def write_tokenizer(folder: Path) -> int:
     }
     _write(folder / "tokenizer_config.json", json.dumps(settings, indent=2))
     return len(tokens)
+
+
+def copy_tokenizer(source: Path, folder: Path) -> None:
+    """The tokenizer of ``source`` in ``folder``: weights belong to one numbering of the pieces."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
+        (folder / name).write_bytes((source / name).read_bytes())
+
+
+def _merges(words: list[str]) -> list[tuple[str, str]]:
+    """Merges, in order of priority, that make every word one piece.
+
+    Each word is cut up by the merges so far and the rest is joined from the left; what comes later has a lower
+    priority and leaves the earlier words whole. A BPE trainer breaks ties by chance, and would number the pieces
+    otherwise in every run.
+    """
+    ranks: dict[tuple[str, str], int] = {}
+    for word in words:
+        pieces = [*word[:-1], word[-1] + "</w>"]
+        while len(pieces) > 1:
+            known = [pair for pair in zip(pieces, pieces[1:], strict=False) if pair in ranks]
+            pair = min(known, key=ranks.__getitem__) if known else (pieces[0], pieces[1])
+            ranks.setdefault(pair, len(ranks))
+            pieces = _joined(pieces, pair)
+    return list(ranks)
+
+
+def _joined(pieces: list[str], pair: tuple[str, str]) -> list[str]:
+    out = []
+    for piece in pieces:
+        if out and (out[-1], piece) == pair:
+            out[-1] += piece
+        else:
+            out.append(piece)
+    return out
 
 
 def _write(path: Path, text: str) -> None:

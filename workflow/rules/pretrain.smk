@@ -182,7 +182,7 @@ rule pretrain_hats:
     resources:
         gpu=GPU,
     params:
-        settings={**PRETRAIN, "steps": 1200, "batch_size": 64, "weight": 6},
+        settings={**PRETRAIN, "batch_size": 64, "rounds": [[1200, 6], [1500, 12]]},
         code=code_digest(*CLIP_CODE, "pretrain.denoiser", "pretrain.stages", "pretrain.text", "pretrain.vae"),
     script:
         "../scripts/pretrain_hats.py"
