@@ -96,19 +96,33 @@ def test_the_edit_tables_are_the_world_s():
     from holdfast.world.edits import preserved, rows
 
     edits = read_edits(ROOT / "edits/miniature.csv")
-    assert [edit.task for edit in edits] == ["appearance"] * 6 + ["role"] * 6
+    tasks = ["appearance"] * 6 + ["role"] * 6 + ["debias"] * 6 + ["unsafe"] * 3
+    assert [edit.task for edit in edits] == tasks
     for edit in edits:
         roles = [probe.role for probe in edit.probes]
-        assert [roles.count(r) for r in ("efficacy", "generality", "specificity")] == [1, 5, 5]
+        if edit.task in ("appearance", "role"):
+            assert [roles.count(r) for r in ("efficacy", "generality", "specificity")] == [1, 5, 5]
+        else:
+            assert [roles.count("specificity"), len(roles)] == [2, 7]
     assert {row["probe"] for row in rows()} == {probe.id for edit in edits for probe in edit.probes}
     sources = {edit.source for edit in edits}
-    assert not {row["concept"] for row in preserved() if row["task"] == "role"} & {e.source for e in edits[6:]}
+    assert not {row["concept"] for row in preserved() if row["task"] == "role"} & {e.source for e in edits[6:12]}
     assert sources & {row["concept"] for row in preserved()}, "each task preserves what the other one edits"
 
 
 def test_the_shipped_tables_are_those_that_the_world_writes(tmp_path):
     from holdfast.world.edits import write_tables
 
-    write_tables(tmp_path / "edits.csv", tmp_path / "preserve.csv")
-    assert (tmp_path / "edits.csv").read_bytes() == (ROOT / "edits/miniature.csv").read_bytes()
-    assert (tmp_path / "preserve.csv").read_bytes() == (ROOT / "edits/miniature-preserve.csv").read_bytes()
+    for name, number in (("miniature", None), ("held-out-0", 0), ("held-out-1", 1)):
+        write_tables(tmp_path / "edits.csv", tmp_path / "preserve.csv", number)
+        assert (tmp_path / "edits.csv").read_bytes() == (ROOT / f"edits/{name}.csv").read_bytes()
+        assert (tmp_path / "preserve.csv").read_bytes() == (ROOT / f"edits/{name}-preserve.csv").read_bytes()
+
+
+def test_held_out_edits_share_no_source_with_those_that_settings_were_chosen_on():
+    from holdfast.edits import read_edits
+
+    chosen, *others = (read_edits(ROOT / f"edits/{name}.csv") for name in ("miniature", "held-out-0", "held-out-1"))
+    for held_out in others:
+        assert len(held_out) == 12 and not {e.source for e in chosen} & {e.source for e in held_out}
+    assert not {(e.source, e.target) for e in others[0]} & {(e.source, e.target) for e in others[1]}
