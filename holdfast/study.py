@@ -275,11 +275,13 @@ class Study:
             scorer.pop("source", None)
         modules = [f"scorers.{kind}" for kind in kinds.values() if not plugins.is_file(kind)]
         files = [plugins.digest(kind) for kind in kinds.values() if plugins.is_file(kind)]
+        # Of the tables, jobs that measure use the columns' names alone.
+        digest = traced(f"jobs.{job}", self._kind(family), *modules, without=("analysis.tables",))
         return {
             "scorers": kinds,
             "settings": chosen,
             "batch_size": settings["batch_size"],
-            "code": "-".join([traced(f"jobs.{job}", self._kind(family), *modules), *files]),
+            "code": "-".join([digest, *files]),
         }
 
     def _code(self, job: str, registry: str, method: str, family: str, without: tuple[str, ...]) -> str:
