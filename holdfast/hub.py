@@ -83,6 +83,14 @@ def write_manifest(model_dir, repo, revision):
     return manifest
 
 
+def forget_origins(model_dir):
+    """Drop where components were loaded from: diffusers writes this machine's paths into their configurations."""
+    for file in Path(model_dir).rglob("*.json"):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and content.pop("_name_or_path", None) is not None:
+            file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
 def read_manifest(model_dir):
     """The checked manifest of a folder; HoldfastError where it is missing, broken, or reaches outside the folder."""
     path = Path(model_dir) / MANIFEST

@@ -1,6 +1,5 @@
 """Write a state as an ordinary pipeline folder that diffusers loads without Holdfast."""
 
-import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -43,15 +42,7 @@ def write(pipe, folder, repo, revision):
         made = Path(temporary) / folder.name
         with quiet_loading():
             pipe.save_pretrained(made, safe_serialization=True)
-        for file in made.rglob("*.json"):
-            _forget_origin(file)
+        hub.forget_origins(made)
         hub.write_manifest(made, repo, revision)
         shutil.rmtree(folder, ignore_errors=True)
         made.rename(folder)
-
-
-def _forget_origin(file):
-    """Drop where a component was loaded from: diffusers writes this machine's path into its configuration."""
-    content = json.loads(file.read_text(encoding="utf-8"))
-    if isinstance(content, dict) and content.pop("_name_or_path", None) is not None:
-        file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from ..hub import write_manifest
+from ..hub import forget_origins, write_manifest
 from .classifier import HEADS
 from .denoiser import SCHEDULE
 from .flow import SCHEDULE as FLOW_SCHEDULE
@@ -60,8 +60,7 @@ def pack_flux(folder: Path, vae, text_encoder, t5, transformer, words: Path) -> 
 
 
 def _ship(folder: Path, name: str) -> None:
-    for file in folder.rglob("*.json"):
-        _forget_origin(file)
+    forget_origins(folder)
     write_manifest(folder, f"holdfast/{name}", "shipped")
 
 
@@ -79,13 +78,6 @@ def pack_classifier(folder: Path, model) -> None:
     (folder / "config.json").write_text(json.dumps({"heads": HEADS}, indent=2) + "\n")
     _save(folder / "model.safetensors", model)
     write_manifest(folder, "holdfast/mini-classifier", "shipped")
-
-
-def _forget_origin(file: Path) -> None:
-    """Drops where a component was loaded from: diffusers writes this machine's path into its configuration."""
-    content = json.loads(file.read_text(encoding="utf-8"))
-    if content.pop("_name_or_path", None) is not None:
-        file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _save(path: Path, model: torch.nn.Module) -> None:
