@@ -81,7 +81,11 @@ def test_the_page_fits_and_is_without_errors(browser, request, study, width, sch
         " && !e.closest('.scroll')).map(e => e.outerHTML.slice(0, 80))"
     )
     assert outside == []
-    broken = browser.execute_script("return [...document.images].filter(i => !i.naturalWidth).length")
+    # Pictures are decoded when they come near; here all are, at once.
+    broken = browser.execute_async_script(
+        "const done = arguments[0], all = [...document.images]; all.forEach(i => { i.loading = 'eager'; });"
+        "Promise.allSettled(all.map(i => i.decode())).then(r => done(r.filter(x => x.status != 'fulfilled').length))"
+    )
     assert broken == 0
     height = browser.execute_script("return document.documentElement.scrollHeight")
     clip = {"x": 0, "y": 0, "width": width, "height": min(height, 15000), "scale": 1}

@@ -184,7 +184,8 @@ def matched(found, factor, judge):
     if not rows or len({row[factor] for row in rows}) < 2:
         return {}, 0
     wide = pd.DataFrame(rows).pivot_table(index=others, columns=factor, values="value", aggfunc="mean", sort=False)
-    levels = sorted({row[factor] for row in rows}, key=lambda level: place(level, ORDERS.get(factor, ())))
+    known = dict.fromkeys(row[factor] for row in rows)
+    levels = sorted(known, key=lambda level: place(level, ORDERS.get(factor, [*known])))
     if any(level not in wide for level in levels):
         return {}, 0
     wide = wide[levels].dropna()
