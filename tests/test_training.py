@@ -170,6 +170,18 @@ def test_accumulated_batches_equal_one_large_batch(tiny_pipe, corpus):
     torch.testing.assert_close(four[3][name], one[3][name], rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("method", ["dora", "full"])
+def test_a_half_precision_model_trains_float32_parameters_towards_the_same(tiny_dir, corpus, method):
+    options = tuning.TUNINGS[method] | {"steps": 3, "learning_rate": 1e-3}
+    ours, exact = (
+        TUNERS[method](families.load(tiny_dir, dtype=dtype), corpus, **options)[3]
+        for dtype in (torch.bfloat16, torch.float32)
+    )
+    ours, exact = (torch.cat([tensors[name].flatten() for name in exact]) for tensors in (ours, exact))
+    assert ours.dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(ours, exact, dim=0) > 0.97
+
+
 def test_a_snapshot_equals_a_shorter_run(tiny_pipe, corpus):
     long = TUNERS["lora"](tiny_pipe, corpus, snapshots=[2, 4], **tuning.OPTIONS)
     short = TUNERS["lora"](tiny_pipe, corpus, **tuning.OPTIONS | {"steps": 2})
