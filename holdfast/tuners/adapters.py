@@ -1,8 +1,8 @@
 """Low-rank layers beside frozen linear ones: LoRA (Hu et al. 2021) and DoRA (Liu et al. 2024), forward and backward.
 
-The same mathematics as peft's layers, written as one autograd function each: peft's cost a third of a small model's
-training step in intermediate tensors, and its DoRA computes the whole matrix `W + s B A` in every pass to learn the
-norms of its rows. Here the norms come from the factors.
+The same mathematics as peft's layers, written as one autograd function each: peft's LoRA makes intermediate tensors of
+the output's size, and its DoRA computes the whole matrix `W + s B A` in every pass to learn the norms of its rows. Here
+the norms come from the factors. `benchmarks/tuning.py` measures both.
 
 This module imports torch; tuners import it when they start.
 """
