@@ -62,13 +62,15 @@ def benchmark_files(cells, folder):
 
     jobs = {}
     for family, state, probes in cells:
-        jobs["download_model", family] = None
-        for prefix in lineage.prefixes(state):
-            last = lineage.parse(prefix)[-1]
-            edits = isinstance(last, EditStep)
-            jobs["edit_model" if edits else "tune_model", f"{family}/{prefix}"] = None
-            if not edits:
-                jobs["draw_corpus", last.corpus] = None
+        jobs |= dict.fromkeys([("download_model", family), ("gather_moments", family)])
+        # An adapter that was carried over was trained once, on the base.
+        for source in lineage.sources(state):
+            last = lineage.parse(source)[-1]
+            if isinstance(last, EditStep):
+                jobs["edit_model", f"{family}/{source}"] = None
+            else:
+                jobs["tune_model", f"{family}/{source}"] = None
+                jobs |= dict.fromkeys([("draw_corpus", last.corpus), ("draw_placebo", f"{last.corpus}/{family}")])
         jobs["sample_images", f"{family}/{state}/{probes}"] = None
         if probes == "general":
             jobs["score_quality", f"{family}/{state}"] = None
