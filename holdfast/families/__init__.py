@@ -2,6 +2,12 @@
 
 A family is one base model (`sd14`, `mini-sd`); its kind (`sd`) says which module here speaks to it. Adding a kind is
 adding one module and one line.
+
+Every module has the names PIPELINE (class of the pipeline), SITES (site -> components) and ENCODERS (text encoder ->
+component, tokenizer), and the functions
+    load, latent_shape, encode_prompts, encode_trainable, encode_empty, denoise                     to sample
+    site_modules, draw_timesteps, add_noise, training_targets, predict, loss_weights                to tune
+    text_projections, last_token, feed_forward                                                      to edit
 """
 
 from pathlib import Path
