@@ -18,17 +18,19 @@ def tabulate(frame, *, draws, confidence, seed):
     measures = [column for column in frame.columns if column not in KEYS]
     rows = []
     for key, part in frame.groupby([*STATE, "role"], sort=False):
-        mine = [measure for measure in measures if part[measure].notna().any()]
-        values = part[mine].to_numpy(float)
+        values = part[measures].to_numpy(float)
         known = ~np.isnan(values)
+        mine = known.any(axis=0)
+        names, values, known = np.array(measures)[mine], values[:, mine], known[:, mine]
         table = sums(part, np.column_stack([np.where(known, values, 0.0), known]))
         total = np.nansum(table, axis=(0, 1))
         drawn = statistics.totals(table, draws, seed)
-        for column, measure in enumerate(mine):
-            count = total[len(mine) + column]
-            units = int((np.nansum(table[:, :, len(mine) + column], axis=1) > 0).sum())
-            spread = divide(drawn[:, column], drawn[:, len(mine) + column])
-            low, high = statistics.interval(spread, units, confidence)
-            edits = part.loc[part[measure].notna(), "edit"].nunique()
-            rows.append([*key, measure, edits, int(count), total[column] / count, low, high])
+        width, edits = len(names), part["edit"].to_numpy()
+        units = (np.nansum(table[:, :, width:], axis=1) > 0).sum(axis=0)
+        for column, measure in enumerate(names):
+            count = total[width + column]
+            spread = divide(drawn[:, column], drawn[:, width + column])
+            low, high = statistics.interval(spread, int(units[column]), confidence)
+            n_edits = len(set(edits[known[:, column]]))
+            rows.append([*key, measure, n_edits, int(count), total[column] / count, low, high])
     return pd.DataFrame(rows, columns=COLUMNS)
