@@ -7,6 +7,7 @@ from scipy import stats
 
 from holdfast.analysis import arms, before, bias, pairing, persistence, rates, tables
 from holdfast.errors import HoldfastError
+from holdfast.scorers import HEADER
 from tests import synthetic
 
 BOOTSTRAP = {"draws": 500, "confidence": 0.95, "seed": 0}
@@ -173,7 +174,7 @@ def test_scorers_stand_in_a_table_and_may_not_change_within_a_study(tmp_path):
 
     def file(name, version):
         told = f'[{{"scorer": "own", "kind": "clip", "version": "{version}", "settings": {{"threshold": 0.5}}}}]'
-        frame = pyarrow.table({"value": [1.0]}).replace_schema_metadata({tables.SCORERS: told})
+        frame = pyarrow.table({"value": [1.0]}).replace_schema_metadata({HEADER: told})
         pyarrow.parquet.write_table(frame, tmp_path / name)
         return tmp_path / name
 

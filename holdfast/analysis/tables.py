@@ -10,6 +10,7 @@ import pyarrow.parquet
 
 from holdfast import lineage
 from holdfast.errors import HoldfastError
+from holdfast.scorers import HEADER
 
 COLUMNS = [
     *("family", "lineage", "arm", "task", "edit", "editor", "tuner", "site", "corpus", "relation", "tuning_step"),
@@ -89,7 +90,7 @@ def collect_scorers(files):
     rows = {}
     for path, state in files.items():
         stored = pyarrow.parquet.read_schema(path).metadata or {}
-        for scorer in json.loads(stored.get(SCORERS.encode(), b"[]")):
+        for scorer in json.loads(stored.get(HEADER.encode(), b"[]")):
             row = {"family": state["family"], **scorer, "settings": json.dumps(scorer["settings"], sort_keys=True)}
             if rows.setdefault((row["family"], row["scorer"]), row) != row:
                 raise HoldfastError(
@@ -97,10 +98,6 @@ def collect_scorers(files):
                     "delete results/scores and run the study again."
                 )
     return pd.DataFrame(rows.values(), columns=["family", "scorer", "kind", "version", "settings"])
-
-
-# Where a score file's Parquet header tells its scorers: a list of scorer, kind, version and settings.
-SCORERS = "scorers"
 
 
 def to_parquet(table, path):

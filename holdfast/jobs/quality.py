@@ -27,7 +27,6 @@ def run(job, *, model, scorers, deltas, reference, samples, output, log, threads
 
     from holdfast import artifacts, corpora, families, sampling
     from holdfast.analysis import distances
-    from holdfast.analysis.tables import QUALITY
     from holdfast.errors import HoldfastError
     from holdfast.jobs import score
 
@@ -55,9 +54,10 @@ def run(job, *, model, scorers, deltas, reference, samples, output, log, threads
             mine = features(name, scorer, images)
             title = f"{name}: {scorer.FEATURES}, {mine.shape[1]} (version {score.version(scorer)})"
             fid, kid = distances.frechet(mine, known[name]), distances.kernel(mine, known[name])
-            rows.append((variant, step, len(images), fid, kid, text, title))
+            row = {"variant": variant, "tuning_step": step, "n": len(images)}
+            rows.append(row | {"fid": fid, "kid": kid, "clip_score": text, "features": title})
     with artifacts.atomic(output) as temporary:
-        pd.DataFrame(rows, columns=QUALITY).to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+        pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
 
 
 def features(name, scorer, images):

@@ -28,8 +28,8 @@ def run(job, *, model, scorers, deltas, samples, output, log, threads):
     import pyarrow.parquet
 
     from holdfast import artifacts, families, sampling
-    from holdfast.analysis import tables
     from holdfast.edits import Probe
+    from holdfast.scorers import HEADER
 
     probes = {probe["id"]: Probe(**probe) for probe in job["probes"]}
     latents, header = drawn(samples, job, model, deltas)
@@ -59,7 +59,7 @@ def run(job, *, model, scorers, deltas, samples, output, log, threads):
     table.sort(key=lambda row: row[:-1])
     columns = zip(*table, strict=True) if table else [[] for _ in COLUMNS]
     frame = pyarrow.table(dict(zip(COLUMNS, map(list, columns), strict=True)))
-    frame = frame.replace_schema_metadata({tables.SCORERS: json.dumps(described(job, measurers))})
+    frame = frame.replace_schema_metadata({HEADER: json.dumps(described(job, measurers))})
     with artifacts.atomic(output) as temporary:
         pyarrow.parquet.write_table(frame, temporary)
 

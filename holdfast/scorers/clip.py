@@ -116,9 +116,7 @@ class Clip:
         """
         self._encode_texts([text for texts in choices for text in texts])
         features = self._encode_images(images)
-        return [
-            int((self._matrix(texts) @ feature).argmax()) for feature, texts in zip(features, choices, strict=True)
-        ]
+        return [int((self._matrix(texts) @ feature).argmax()) for feature, texts in zip(features, choices, strict=True)]
 
     def features(self, images):
         """The image embeddings of uint8 pictures [N, H, W, 3], not normalised: float32 Tensor [N, d] on the CPU."""
