@@ -42,9 +42,13 @@ def shown_states(states):
     """
     seeds = {}
     for state in states:
-        key = (state["arm"], state["editor"], state["tuner"], state["site"], state["corpus"])
-        seeds[key] = min(seeds.get(key, state["train_seed"]), state["train_seed"])
-    return [s for s in states if s["train_seed"] == seeds[s["arm"], s["editor"], s["tuner"], s["site"], s["corpus"]]]
+        seeds[_made(state)] = min(seeds.get(_made(state), state["train_seed"]), state["train_seed"])
+    return [state for state in states if state["train_seed"] == seeds[_made(state)]]
+
+
+def _made(state):
+    """What made a state, whatever its shard and training seed."""
+    return tuple(state[name] for name in ("arm", "editor", "tuner", "site", "corpus"))
 
 
 def decode(files, edits, scores, pipe):
@@ -56,7 +60,7 @@ def decode(files, edits, scores, pipe):
     """
     from holdfast import artifacts, sampling
 
-    many = len(files) > MANY
+    many = len({_made(state) for state in files.values()}) > MANY
     chosen = choose(edits, many)
     found, latents = [], []
     for path, state in files.items():

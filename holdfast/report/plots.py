@@ -147,7 +147,7 @@ def last_step_of(table):
 
 def _row(tuning, kind, task):
     named = {"unsafe": "implied"}.get(task, "other wordings")
-    return named if kind == "wider" else tuning.replace(" on ", "\non ") if len(tuning) > 22 else tuning
+    return named if kind == "wider" else tuning.replace(" on ", "\non ") if len(tuning) > 18 else tuning
 
 
 def _frame(axes, rows, limits, bottom):
@@ -165,7 +165,7 @@ def _cell(axes, cell, kind, edits, y, limits, numbers):
     judged = cell[kind]
     for judge, offset in (("CLIP", -0.1), ("classifier", 0.2)):
         if judge in judged and np.isfinite(judged[judge]["persistence"]):
-            interval(axes, judged[judge], y + offset, hollow=judge == "classifier")
+            interval(axes, judged[judge], y + offset, hollow=judge == "classifier", limits=limits)
     if not judged:
         return
     head = next(iter(judged.values()))
@@ -184,13 +184,16 @@ def _cell(axes, cell, kind, edits, y, limits, numbers):
         axes.text(1.03, y + 0.22, text, transform=at, va="center", fontsize=7.5, color=style.MUTED)
 
 
-def interval(axes, row, y, hollow):
-    """A point (`persistence`) with its interval (`low`, `high`)."""
+def interval(axes, row, y, hollow, limits=(-np.inf, np.inf)):
+    """A point (`persistence`) with its interval (`low`, `high`); beyond the limits it ends, and a point is an arrow."""
     colour = style.SERIES[1] if hollow else style.SERIES[0]
-    axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=2)
+    ends = np.clip([row["low"], row["high"]], *limits)
+    axes.plot(ends, [y, y], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=2)
     face = style.PAPER if hollow else colour
     size = 4.5 + (not hollow)
-    axes.plot(row["persistence"], y, "s" if hollow else "o", color=colour, markerfacecolor=face, markersize=size)
+    value = row["persistence"]
+    marker = ">" if value > limits[1] else "<" if value < limits[0] else "s" if hollow else "o"
+    axes.plot(np.clip(value, *limits), y, marker, color=colour, markerfacecolor=face, markersize=size, clip_on=False)
 
 
 def key(marker, colour, label, hollow=False, line=""):

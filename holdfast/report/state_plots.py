@@ -40,7 +40,7 @@ def _axes(drawn, panel, top, row_height, right=0.985):
 
 def _short(label):
     return (
-        label if len(label) <= 22 else label.replace(", ", ",\n") if ", " in label else label.replace(" on ", "\non ")
+        label if len(label) <= 18 else label.replace(", ", ",\n") if ", " in label else label.replace(" on ", "\non ")
     )
 
 
