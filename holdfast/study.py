@@ -17,6 +17,7 @@ from holdfast.arms import Cell
 from holdfast.digests import closure, code_digest, traced
 from holdfast.edits import Edit, Probe
 from holdfast.errors import HoldfastError
+from holdfast.families import FAMILIES
 from holdfast.lineage import EditStep, Step, TuneStep
 
 __all__ = ["BASE", "WORLD", "Cell", "Study", "Variant", "code_digest", "traced"]
@@ -123,7 +124,8 @@ class Study:
         layers = set()
         for name, editor in self.config["editors"].items():
             if editor["method"] == "refact" and self.edits_family(name, family):
-                encoders = ("clip", "t5") if editor["encoder"] == "both" else (editor["encoder"],)
+                known = FAMILIES[self._family(family)["kind"]].ENCODERS
+                encoders = known if editor["encoder"] == "all" else (editor["encoder"],)
                 layer = editor["layer"]
                 layers |= {(encoder, layer if isinstance(layer, int) else layer[encoder]) for encoder in encoders}
         return {

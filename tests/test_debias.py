@@ -89,6 +89,15 @@ def test_targets_move_by_step_size_times_the_gap_until_the_shares_are_near(reque
     assert relative_error(_edited(pipe, delta, "the queen"), _value(pipe, "the queen")) < 1e-3
 
 
+def test_steps_grow_smaller_with_the_rounds(tiny_pipe):
+    plain, red, blue = (_value(tiny_pipe, text) for text in ("the king", "the king in red", "the king in blue"))
+    measure = Scripted(king=[0.9, 0.7, 0.5])
+    options = {"measure": measure, "debias_images": 10, "step_size": 0.5, "step_decay": 1.0}
+    delta = uce.edit(tiny_pipe, [KING], [], **options, **SETTINGS)
+    # s = .5 (.5 - .9) + .25 (.5 - .7)
+    assert relative_error(_edited(tiny_pipe, delta, "the king"), plain - 0.25 * (red - blue)) < 1e-3
+
+
 def test_pictures_of_a_round_are_shared_out_among_the_templates(tiny_pipe):
     measure = Scripted(king=[0.5])
     uce.edit(tiny_pipe, [KING], [], measure=measure, debias_images=6, templates=("{}", "{} at night"))

@@ -246,7 +246,7 @@ def test_the_tail_term_brings_the_padding_nearer_to_the_target(site, monkeypatch
     assert distances[1] < 0.9 * distances[0]
 
 
-def test_both_encoders_are_edited_each_by_itself(folders, tmp_path):
+def test_all_encoders_are_edited_each_by_itself(folders, tmp_path):
     pipe = families.load(folders["flux"], kind="flux")
     gathered = {}
     for encoder in ("clip", "t5"):
@@ -254,7 +254,7 @@ def test_both_encoders_are_edited_each_by_itself(folders, tmp_path):
     path = tmp_path / "moments.safetensors"
     artifacts.save(path, {f"{name}.moment": moment.float() for name, moment in gathered.items()}, {"kind": "moments"})
     settings = {**SETTINGS, "moments": path, "max_steps": 3}
-    both = refact.edit(pipe, EDITS[:2], encoder="both", **{**settings, "layer": {"clip": 1, "t5": 0}})
+    both = refact.edit(pipe, EDITS[:2], encoder="all", **{**settings, "layer": {"clip": 1, "t5": 0}})
     alone = refact.edit(pipe, EDITS[:2], encoder="clip", **{**settings, "layer": 1})
     alone |= refact.edit(pipe, EDITS[:2], encoder="t5", **settings)
     assert both.keys() == alone.keys() and all(torch.equal(both[key], alone[key]) for key in both)

@@ -50,6 +50,7 @@ def balance(
     step_rule,
     ratio_rule,
     step_size,
+    step_decay,
     desired_ratios,
     max_diff,
     max_rounds,
@@ -67,6 +68,8 @@ def balance(
         templates: in which sources are encoded; the pictures of a round are shared out among them.
         step_rule: `corrected`: a gap counts `step_size` times. `faithful`: it counts as it is, whatever step_size, as
             in the authors' trainscripts/uce_sd_debias.py, which passes the setting on and never reads it.
+        step_decay: in round t a gap counts `step_size / (1 + step_decay t)` times, so that the noise of few pictures
+            averages out (Robbins and Monro 1951); 0 as published, and with the `faithful` step.
         ratio_rule: when a source is balanced. `corrected`: `debias_images` pictures, no gap larger than `max_diff`.
             `faithful`: 10 pictures, every gap smaller than `max_diff`, which for .05 and halves is exactly 5 of 10.
         desired_ratios: one share for each attribute; None for equal ones.
@@ -83,7 +86,9 @@ def balance(
     images = _FAITHFUL_IMAGES if ratio_rule == "faithful" else debias_images
     wanted = {number: _desired(desired_ratios, source, texts) for number, (source, texts) in edits.items()}
     _check(wanted.values(), images, max_diff, max_rounds, step_size)
-    step = 1.0 if step_rule == "faithful" else step_size
+    if step_decay < 0:
+        raise HoldfastError(f"Debiasing needs a step_decay of at least 0; it is {step_decay}.")
+    step, decay = (1.0, 0.0) if step_rule == "faithful" else (step_size, step_decay)
     delta = factors()
     for turn in range(max_rounds):
         asked = [
@@ -100,7 +105,7 @@ def balance(
         if not off:
             return delta
         for number in off:
-            rows.shift(number, [step * gap for gap in gaps[number]])
+            rows.shift(number, [step / (1 + decay * turn) * gap for gap in gaps[number]])
         delta = factors()
     _LOGGER.warning("After %d rounds %d of %d sources were not balanced.", max_rounds, len(off), len(edits))
     return delta

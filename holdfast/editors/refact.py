@@ -17,6 +17,7 @@ family's source and no switch here; and it compares projected text features, for
 import logging
 import random
 
+from holdfast import families
 from holdfast.errors import HoldfastError
 
 VERSION = 1
@@ -34,7 +35,7 @@ TEMPLATES = (
     "{} in a photo",
 )
 
-ENCODERS = {"clip": ("clip",), "t5": ("t5",), "both": ("clip", "t5")}
+ENCODERS = ("clip", "t5", "all")
 SWITCH = ("faithful", "corrected")
 RIVALS = ("bare", "template")
 
@@ -75,7 +76,7 @@ def edit(
             solved for together.
         preserve: texts that may serve as contrast; ReFACT has no other use for them.
         moments: file of `jobs.moments` with the second moment of every layer that is edited.
-        encoder: `clip`, `t5` (where the family has one) or `both`, each edited by itself.
+        encoder: `clip`, `t5` (where the family has one) or `all` that the family has, each edited by itself.
         layer: L from 0, or {encoder: L}.
         templates: texts with one `{}` each, in which the subject is read besides the bare prompt. k* is the mean over
             them, v* is found in them and the bare prompt.
@@ -125,7 +126,7 @@ def edit(
     decay = _RELEASED_WEIGHT_DECAY if weight_decay_flag == "faithful" else weight_decay
     further = [*contrast, *(preserve if contrast_preserved else ())]
     delta = {}
-    for name in ENCODERS[encoder]:
+    for name in families.kind_of(pipe).ENCODERS if encoder == "all" else (encoder,):
         at = layer_of(layer, name)
         stack = tower(pipe, name)
         moment = read_moment(moments, stack.path(at), stack.linear(at).in_features)

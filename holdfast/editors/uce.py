@@ -46,6 +46,7 @@ def edit(
     step_rule="corrected",
     ratio_rule="corrected",
     step_size=0.1,
+    step_decay=0.0,
     desired_ratios=None,
     max_diff=0.05,
     max_rounds=30,
@@ -72,8 +73,8 @@ def edit(
             authors' trainscripts/uce_flux_edit.py. Stable Diffusion's projections have none.
         empty_guide: which state of T5 an empty text is. `corrected`: the first, which is the end of the text.
             `faithful`: the last padding token, at position -1 of the authors' code. CLIP's is BOS either way.
-        targets, step_rule, ratio_rule, step_size, desired_ratios, max_diff, max_rounds, debias_images, measure: of
-            debiasing edits, see `debias.balance`.
+        targets, step_rule, ratio_rule, step_size, step_decay, desired_ratios, max_diff, max_rounds, debias_images,
+            measure: of debiasing edits, see `debias.balance`.
 
     Returns:
         {"{module path}.u": [out, r], ...} for every projection, float32, W' = W + u v, with "shared.v": [r, in] where
@@ -124,6 +125,7 @@ def edit(
         step_rule=step_rule,
         ratio_rule=ratio_rule,
         step_size=step_size,
+        step_decay=step_decay,
         desired_ratios=desired_ratios,
         max_diff=max_diff,
         max_rounds=max_rounds,
