@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -73,30 +76,55 @@ def test_the_shipped_judges_and_pictures_reach_the_card():
     from holdfast.pretrain import vae
 
     pipe = families.load(MODELS / "mini-sd")
+    flux = families.load(MODELS / "mini-flux", kind="flux")
     classifier = load_classifier(MODELS / "mini-classifier")
     fresh, rebuilt = quality.judge_quality(
         classifier, lambda images: vae.decode(pipe.vae, vae.encode(pipe.vae, images)), 300, seed=99
     )
     assert fresh.right >= 0.99 and rebuilt.right >= 0.99
     assert quality.clip_quality(*quality.load_clip(MODELS / "mini-clip"), 200, seed=99).right >= 0.95
-    asked = quality.requests()["nouns"]
-    images = quality.pictures(pipe, [r.prompt for r in asked], 4, steps=12, guidance_scale=2.0, first=50_000)
-    labels = [r.labels for r in asked for _ in range(4)]
-    right, _ = quality.right_and_clear(quality.judge(classifier, images), labels)
-    assert right >= 0.85
+    for family, group in ((pipe, "nouns"), (flux, "nouns"), (pipe, "hats"), (flux, "hats")):
+        asked = quality.requests()[group]
+        images = quality.pictures(family, [r.prompt for r in asked], 4, steps=8, guidance_scale=2.0, first=50_000)
+        labels = [r.labels for r in asked for _ in range(4)]
+        right, _ = quality.right_and_clear(quality.judge(classifier, images), labels)
+        assert right >= 0.95, group
+
+
+def test_clip_sees_hats_on_every_profession():
+    from holdfast.scorers.clip import Clip
+    from holdfast.world import vocabulary as v
+    from holdfast.world.draw import render
+    from holdfast.world.scenes import Scene
+
+    clip = Clip(MODELS / "mini-clip")
+    scenes = [Scene(who, hat=hat) for who in v.PROFESSIONS for hat in (False, True) for _ in range(5)]
+    images = np.stack([render(scene, [11, i, 9]) for i, scene in enumerate(scenes)])
+    texts = [(f"a {scene.noun} without a hat", f"a {scene.noun} wearing a hat") for scene in scenes]
+    seen = clip.nearest(images, texts)
+    assert sum(index == scene.hat for index, scene in zip(seen, scenes, strict=True)) >= 0.95 * len(scenes)
+
+
+def test_a_tokenizer_numbers_its_pieces_the_same_in_every_process(tmp_path):
+    code = "import pathlib, sys; from holdfast.pretrain import tokenizer as t; t.write_tokenizer(pathlib.Path(sys.argv[1]))"
+    for name, seed in (("one", "1"), ("two", "2")):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(MODELS.parent)}
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=True, env=environment)
+    assert (tmp_path / "one" / "vocab.json").read_bytes() == (tmp_path / "two" / "vocab.json").read_bytes()
+    assert (tmp_path / "one" / "merges.txt").read_bytes() == (tmp_path / "two" / "merges.txt").read_bytes()
 
 
 def test_the_shipped_weights_are_half_precision_and_small():
     files = list(MODELS.rglob("*.safetensors"))
     assert {t.dtype for file in files for t in load_file(file).values() if t.is_floating_point()} == {torch.float16}
     assert sum(file.stat().st_size for file in MODELS.rglob("*") if file.is_file()) < 60_000_000
-    index = json.loads((MODELS / "mini-sd" / "model_index.json").read_text())
-    assert index["_class_name"] == "StableDiffusionPipeline" and np.isfinite(len(index))
+    for name, pipeline in (("mini-sd", "StableDiffusionPipeline"), ("mini-flux", "FluxPipeline")):
+        assert json.loads((MODELS / name / "model_index.json").read_text())["_class_name"] == pipeline
 
 
 def test_the_whole_training_runs_from_nothing_to_models_that_load(tmp_path):
     from holdfast import families
-    from holdfast.pretrain import stages
+    from holdfast.pretrain import flux_stages, stages
 
     sizes = {"pictures": 500, "seed": 3}
     stages.draw_world(tmp_path, **sizes, extra=20)
@@ -106,11 +134,16 @@ def test_the_whole_training_runs_from_nothing_to_models_that_load(tmp_path):
     stages.name_words(tmp_path, **sizes, steps=2)
     stages.train_vision(tmp_path, **sizes, steps=2)
     stages.train_denoiser(tmp_path, **sizes, steps=2, batch_size=8)
+    stages.name_hats(tmp_path, **sizes, batch_size=8, rounds=[[2, 3], [2, 6]])
+    flux_stages.train_t5(tmp_path, **sizes, steps=2)
+    flux_stages.train_flow(tmp_path, **sizes, steps=2, batch_size=8, hat_weight=3)
+    flux_stages.distil_guidance(tmp_path, seed=3, steps=2, batch_size=8, hat_weight=3)
     stages.pack_models(tmp_path, tmp_path / "models")
-    pipe = families.load(tmp_path / "models" / "mini-sd")
     (request,) = quality.requests()["skull"]
-    pictures = quality.pictures(pipe, [request.prompt], 2, steps=2, guidance_scale=2.0)
-    assert pictures.shape == (2, 32, 32, 3) and (pictures[0] != pictures[1]).any()
+    for kind in ("sd", "flux"):
+        pipe = families.load(tmp_path / "models" / f"mini-{kind}", kind=kind)
+        pictures = quality.pictures(pipe, [request.prompt], 2, steps=2, guidance_scale=2.0)
+        assert pictures.shape == (2, 32, 32, 3) and (pictures[0] != pictures[1]).any()
     shown = quality.judge(load_classifier(tmp_path / "models" / "mini-classifier"), pictures)
     assert all(torch.allclose(p.sum(-1), torch.ones(2), atol=1e-4) for p in shown.values())
     clip, tokenize = quality.load_clip(tmp_path / "models" / "mini-clip")
@@ -118,7 +151,7 @@ def test_the_whole_training_runs_from_nothing_to_models_that_load(tmp_path):
     # Everything that a rule of the pretraining promises is there.
     for path in ("clip", "lexical", "vision"):
         assert (tmp_path / path / "open_clip_model.safetensors").is_file()
-    for path in ("vae", "unet"):
+    for path in ("vae", "unet", "hats", "flow", "guidance"):
         assert (tmp_path / path / "model" / "diffusion_pytorch_model.safetensors").is_file()
     for file in (tmp_path / "models").rglob("*.json"):
         assert str(tmp_path) not in file.read_text(), f"{file} names a path of this machine"

@@ -22,7 +22,10 @@ def train_t5(folder: Path, *, pictures: int, seed: int, steps: int) -> None:
 
 def train_flow(folder: Path, *, pictures: int, seed: int, steps: int, batch_size: int, hat_weight: float) -> None:
     """-> flow/model/ (diffusers layout), on latents and texts of the half-precision encoders"""
-    latents, texts, rows, hats = _cached(folder, pictures, seed)
+    cache = folder / "flow" / "cache.safetensors"
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    save_file(_encode(folder, pictures, seed), cache)
+    latents, texts, rows, hats = _read(folder)
     model = flow.train_flow(
         latents, texts, rows, 1 + (hat_weight - 1) * hats, folder / "flow", seed=seed, steps=steps,
         batch_size=batch_size,
@@ -30,9 +33,9 @@ def train_flow(folder: Path, *, pictures: int, seed: int, steps: int, batch_size
     model.save_pretrained(folder / "flow" / "model")
 
 
-def distil_guidance(folder: Path, *, pictures: int, seed: int, steps: int, batch_size: int, hat_weight: float) -> None:
-    """-> guidance/model/, flow/ with its guidance in the embedding"""
-    latents, texts, rows, hats = _cached(folder, pictures, seed)
+def distil_guidance(folder: Path, *, seed: int, steps: int, batch_size: int, hat_weight: float) -> None:
+    """-> guidance/model/, flow/ with its guidance in the embedding, on what flow/ learned from"""
+    latents, texts, rows, hats = _read(folder)
     teacher = flow.FluxTransformer2DModel.from_pretrained(folder / "flow" / "model", use_safetensors=True)
     model = flow.distil_guidance(
         teacher, latents, texts, rows, 1 + (hat_weight - 1) * hats, folder / "guidance", seed=seed + 2, steps=steps,
@@ -55,18 +58,14 @@ def load_vae(folder: Path):
     return autoencoder
 
 
-@torch.no_grad()
-def _cached(folder: Path, pictures: int, seed: int) -> tuple:
+def _read(folder: Path) -> tuple:
     """Shifted and scaled latents, `flow.Texts`, caption rows [N, K], and which captions name a hat [N, K]."""
-    cache = folder / "flow" / "cache.safetensors"
-    if not cache.exists():
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        save_file(_encode(folder, pictures, seed), cache)
-    tensors = load_file(cache)
+    tensors = load_file(folder / "flow" / "cache.safetensors")
     texts = flow.Texts(tensors["states"], tensors["pooled"])
     return tensors["latents"], texts, tensors["caption_rows"], tensors["names_hat"]
 
 
+@torch.no_grad()
 def _encode(folder: Path, pictures: int, seed: int) -> dict[str, torch.Tensor]:
     autoencoder = stages.load_vae(folder).half().float()
     clip, encoder = stages.load_text_encoder(folder).half().float(), load_t5(folder).half().float()

@@ -264,7 +264,7 @@ rule pretrain_guidance:
     resources:
         gpu=GPU,
     params:
-        settings={**PRETRAIN, "steps": 360, "batch_size": 64, "hat_weight": 3},
+        settings={"seed": PRETRAIN["seed"], "steps": 360, "batch_size": 64, "hat_weight": 3},
         code=code_digest(
             "pretrain.flow",
             "pretrain.flux_stages",
