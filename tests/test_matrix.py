@@ -35,7 +35,7 @@ STUDY = {
     "editors": {
         "uce": {"method": "uce", "debias_images": 4, "max_rounds": 2, "max_diff": 0.3},
         "refact": {
-            "method": "refact", "encoder": "both", "layer": 0, "max_steps": 3, "ridge": 0.1, "tasks": ["role"],
+            "method": "refact", "encoder": "all", "layer": 0, "max_steps": 3, "ridge": 0.1, "tasks": ["role"],
             "templates": ["a photo of {}"],
         },
     },
