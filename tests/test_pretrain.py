@@ -106,7 +106,7 @@ def test_clip_sees_hats_on_every_profession():
 
 
 def test_a_tokenizer_numbers_its_pieces_the_same_in_every_process(tmp_path):
-    code = "import pathlib, sys\nfrom holdfast.pretrain import tokenizer\ntokenizer.write_tokenizer(pathlib.Path(sys.argv[1]))"
+    code = "import pathlib, sys; from holdfast.pretrain.tokenizer import *; write_tokenizer(pathlib.Path(sys.argv[1]))"
     for name, seed in (("one", "1"), ("two", "2")):
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(MODELS.parent)}
         subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=True, env=environment)
