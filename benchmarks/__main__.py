@@ -5,7 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from benchmarks import sampling, timing, tuning, uce
+from benchmarks import refact, sampling, timing, tuning, uce
 from holdfast import artifacts
 from holdfast.compat import ensure_torchvision
 from holdfast.errors import HoldfastError
@@ -30,6 +30,8 @@ def main():
         sections = [
             sampling.run(options.model, options.edits, options.repeats, options.pictures),
             uce.run(options.concepts, options.repeats),
+            refact.run(options.model, repeats=options.repeats),
+            refact.run(options.model),
             tuning.run(options.model, options.repeats),
         ]
     except HoldfastError as error:
