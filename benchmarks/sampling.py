@@ -4,7 +4,7 @@ import statistics
 
 from benchmarks.timing import interleave, median_and_range
 
-STEPS, GUIDANCE_SCALE, BATCH_SIZE = 15, 2.0, 64
+STEPS, GUIDANCE_SCALE, BATCH_SIZE = 6, 2.0, 64
 
 
 def run(model_dir, edits_path, repeats, pictures):

@@ -119,6 +119,12 @@ def test_the_shipped_tables_are_those_that_the_world_writes(tmp_path):
         assert (tmp_path / "preserve.csv").read_bytes() == (ROOT / f"edits/{name}-preserve.csv").read_bytes()
 
 
+def test_the_table_of_bias_and_harm_is_a_part_of_the_default_one():
+    head, *every = (ROOT / "edits/miniature.csv").read_text().splitlines()
+    part = (ROOT / "edits/bias-and-harm.csv").read_text().splitlines()
+    assert part == [head, *(row for row in every if row.split(",")[1] in ("debias", "unsafe"))] and len(part) > 60
+
+
 def test_held_out_edits_share_no_source_with_those_that_settings_were_chosen_on():
     from holdfast.edits import read_edits
 
