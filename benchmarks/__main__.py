@@ -31,7 +31,6 @@ def main():
             sampling.run(options.model, options.edits, options.repeats, options.pictures),
             uce.run(options.concepts, options.repeats),
             refact.run(options.model, repeats=options.repeats),
-            refact.run(options.model),
             tuning.run(options.model, options.repeats),
         ]
     except HoldfastError as error:
