@@ -1,4 +1,5 @@
 # make study   set up .venv, run the study of CONFIG (config.yaml: the miniature), write both reports, print the answer
+# make plan    how many jobs, pictures, hours and megabytes that study takes
 # make test    set up, then lint and tests
 # make bench   Holdfast against what one would write otherwise; writes benchmarks/RESULTS.md
 #
@@ -23,7 +24,12 @@ export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export HF_HOME := $(CURDIR)/.cache/huggingface
 export PYTHONNOUSERSITE := 1
 
-.PHONY: study test lint bench clean
+# In the study's own folder, so that hours are measured on its own jobs.
+plan: $(STAMP)
+	@$(PYTHON) -m holdfast.config $(CONFIG) workflow/schemas/config.schema.yaml
+	@$(SNAKEMAKE) plan --cores 1 --quiet all
+
+.PHONY: study plan test lint bench clean
 
 # The configuration is checked before Snakemake reads it: a few lines of YAML aliases could keep Snakemake busy for ever.
 study: $(STAMP)
