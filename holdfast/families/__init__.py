@@ -54,6 +54,17 @@ def load(model_dir, kind="sd", device="cpu", dtype=None):
     return FAMILIES[kind].load(model_dir, device=device, dtype=dtype)
 
 
+def load_decoder(model_dir, device="cpu"):
+    """What `sampling.decode` needs of a model and no more: its `vae`, `image_processor` and `device`.
+
+    A job that measures finished pictures starts in half the time without the denoiser and the text encoders.
+    """
+    from holdfast.families import loading
+
+    check_sizes(model_dir)
+    return loading.load_decoder(Path(model_dir), device)
+
+
 def check_sizes(model_dir):
     """Compare a model folder with its manifest.json by file names and sizes, where it has one.
 

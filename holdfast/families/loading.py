@@ -1,6 +1,8 @@
 """What loading a pipeline has in common in every family."""
 
-from holdfast.compat import quiet_loading
+from types import SimpleNamespace
+
+from holdfast.compat import ensure_torchvision, fast_imports, quiet_loading
 from holdfast.errors import HoldfastError
 
 
@@ -27,6 +29,28 @@ def load_pipeline(cls, model_dir, components, *, device, dtype, absent):
     for name in components:
         getattr(pipe, name).eval().requires_grad_(False)
     return pipe.to(device)
+
+
+def load_decoder(model_dir, device):
+    """The autoencoder of a diffusers folder, float32, with the image processor of its pipeline."""
+    with fast_imports():
+        ensure_torchvision()
+        import torch
+        from diffusers.image_processor import VaeImageProcessor
+        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+    try:
+        with quiet_loading():
+            vae = AutoencoderKL.from_pretrained(
+                model_dir, subfolder="vae", torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
+            )
+    except (OSError, ValueError) as error:
+        raise HoldfastError(
+            f"{model_dir}/vae can't be loaded as an autoencoder ({error}); delete {model_dir} and run "
+            "`snakemake download`."
+        ) from error
+    vae.eval().requires_grad_(False)
+    return SimpleNamespace(vae=vae.to(device), image_processor=VaeImageProcessor(), device=device)
 
 
 def modules_at(pipe, sites, site):

@@ -39,7 +39,7 @@ def run(job, *, model, scorers, deltas, reference, samples, output, log, threads
             f"The scorers {', '.join(measurers)} can't tell the quality of pictures: one has to give features, and "
             "exactly one the similarity to captions (kind clip does both)."
         )
-    pipe = families.load(Path(model).parent, kind=job["kind"], device=device)
+    pipe = families.load_decoder(Path(model).parent, device)
     rows, known = [], {}
     for (variant, step), group in groupby(enumerate(header["rows"]), key=lambda row: tuple(row[1][:2])):
         numbers, places = zip(*group, strict=True)

@@ -36,7 +36,7 @@ def run(job, *, model, scorers, deltas, samples, output, log, threads):
     if {row[2] for row in header["rows"]} != probes.keys():
         raise stale(samples, "it shows other probes")
     measurers = load(job, scorers, device)
-    pipe = families.load(Path(model).parent, kind=job["kind"], device=device)
+    pipe = families.load_decoder(Path(model).parent, device)
     bar = logs.progress(total=len(header["rows"]), description=job["lineage"], unit="pictures")
     table = []
     # Many pictures at once, so that no scorer works on a handful; few enough that their pixels fit in memory.
