@@ -153,6 +153,22 @@ def test_the_other_orders_recover_what_was_lost(pictures):
     assert table.loc["edited_carried", 300]["steps"] == "uce/lora.mascot@base"
 
 
+def test_two_tunings_in_a_row_are_compared_with_the_base_tuned_twice(pictures):
+    mine = pictures[(pictures["task"] == "appearance") & pictures["tuning_step"].isin([0, 300])]
+    twice = mine[mine["arm"] == "edited_tuned"].assign(
+        lineage="uce.0/lora.sketch.s0/lora.mascot.s0", arm="edited_tuned_tuned"
+    )
+    assert arms.tabulate(pairing.rearranged(pd.concat([mine, twice])), **BOOTSTRAP)["arm"].nunique() == 3
+    control = mine[mine["arm"] == "tuned"].assign(lineage="lora.sketch.s0/lora.mascot.s0", arm="tuned_tuned")
+    control = control.assign(efficacy=1 - control["efficacy"])
+    table = arms.tabulate(pairing.rearranged(pd.concat([mine, twice, control])), **BOOTSTRAP)
+    row = table[(table["arm"] == "edited_tuned_tuned") & (table["measure"] == "efficacy")].iloc[0]
+    mean = control.loc[control["role"] == "efficacy", "efficacy"].mean()
+    assert row["tuned"] == pytest.approx(mean) and mean > 0.6
+    assert row["recovery"] == pytest.approx((row["value"] - mean) / (row["edited"] - row["base"]))
+    assert row["steps"] == "uce/lora.sketch/lora.mascot" and np.isnan(row["edited_tuned"])
+
+
 def test_an_arm_without_its_control_is_left_to_the_rates(pictures):
     alone = pictures[pictures["arm"] != "tuned"]
     assert arms.tabulate(pairing.rearranged(alone), **BOOTSTRAP).empty

@@ -68,19 +68,33 @@ def rearranged(frame):
 
     The arm's own columns are `{measure}:value`; those of edited_tuned are there where the study has that state.
     steps: what was done, in order, without shards and seeds (`uce/lora.mascot/uce`): two arms of one name may differ.
+    What was tuned several times has the base tuned by the same steps as its control, and no edited_tuned.
     """
-    others = ~frame["arm"].isin(ARMS) & (frame["editor"] != "") & (frame["tuner"] != "")
+    others = ~frame["arm"].isin(ARMS) & (frame["tuner"] != "")
     states = by_state(frame[~others])
-    for (steps, *key), rows in (
-        frame[others].assign(steps=lambda rows: rows["lineage"].map(steps_of)).groupby(["steps", *STATE], sort=False)
-    ):
+    chains = dict(iter(_by_steps(frame[others & (frame["editor"] == "")])))
+    for (steps, *key), rows in _by_steps(frame[others & (frame["editor"] != "")]):
         cell = dict(zip(STATE, key, strict=True)) | {"steps": steps}
-        wanted = {"tuned": _tuned(cell), "edited": _edited(cell), "base": _base(cell)}
-        if any(state not in states for state in wanted.values()):
-            continue
-        if (full := _state(cell, "edited_tuned", cell["editor"], True)) in states:
-            wanted["edited_tuned"] = full
-        yield cell, _join(cell, rows, VALUE, {a: (k, states) for a, k in wanted.items()})
+        wanted = {"edited": (_edited(cell), states), "base": (_base(cell), states), "tuned": (_tuned(cell), states)}
+        tunings = [step for step in steps.split("/") if "." in step]
+        if len(tunings) > 1:
+            wanted["tuned"] = (_chain(cell, tunings), chains)
+        elif (full := _state(cell, "edited_tuned", cell["editor"], True)) in states:
+            wanted["edited_tuned"] = (full, states)
+        if all(state in known for state, known in wanted.values()):
+            yield cell, _join(cell, rows, VALUE, wanted)
+
+
+def _by_steps(frame):
+    """The pictures by (steps, *STATE)."""
+    return frame.assign(steps=frame["lineage"].map(steps_of)).groupby(["steps", *STATE], sort=False)
+
+
+def _chain(cell, tunings):
+    """The key of the base after several tunings. The first of them was trained on the base whether carried or not."""
+    tunings = [tunings[0].removesuffix("@base"), *tunings[1:]]
+    arm = "_".join("carried" if step.endswith("@base") else "tuned" for step in tunings)
+    return ("/".join(tunings), *_state(cell, arm, "", True))
 
 
 def steps_of(path):
