@@ -387,4 +387,8 @@ def test_quality_is_averaged_over_models_at_the_last_step():
     found = sections.quality(pd.DataFrame(rows))
     (cell,) = found["families"][0]["rows"][0]["cells"]
     assert (cell["fid"], cell["n"], cell["models"]) == (6.0, 64, 2)
+    # FIDs of different features are different numbers, and no mean is taken over them.
+    both = sections.quality(pd.DataFrame([*rows, *(row | {"features": "other", "fid": 50.0} for row in rows)]))
+    assert [group["title"] for group in both["families"]] == ["a, own", "a, other"]
+    assert [group["rows"][0]["cells"][0]["fid"] for group in both["families"]] == [6.0, 50.0]
     assert sections.quality(pd.DataFrame(rows)[:0])["families"] == []

@@ -82,12 +82,13 @@ def arms(table, persistence):
 
 
 def quality(table):
-    """quality.csv for the page: {families: [{family, columns, rows: [{label, cells}]}], n, features}.
+    """quality.csv for the page: {families: [{title, columns, rows: [{label, cells}]}], features}, a family once for
+    each features that it was measured by.
 
     Means over variants and training seeds at the last tuning step. A cell is None or {fid, kid, clip_score, n, models};
     n: pictures per model.
     """
-    keys = ["family", "arm", "editor", "tuner", "site", "corpus", "relation"]
+    keys = ["family", "features", "arm", "editor", "tuner", "site", "corpus", "relation"]
     last = table[table["tuning_step"] == table.groupby(keys)["tuning_step"].transform("max")]
     means = last.groupby(keys, sort=False).agg(
         fid=("fid", "mean"),
@@ -97,8 +98,9 @@ def quality(table):
         models=("n", "size"),
     )
     families = []
-    for family, part in means.reset_index().groupby("family", sort=False):
+    for (family, features), part in means.reset_index().groupby(["family", "features"], sort=False):
+        title = f"{family}, {features}" if table["features"].nunique() > 1 else family
         labels, columns, at = arrange.grid(part.to_dict("records"))
         rows = [{"label": label, "cells": [at.get((label, column)) for column in columns]} for label in labels]
-        families.append({"family": family, "columns": columns, "rows": rows})
+        families.append({"title": title, "columns": columns, "rows": rows})
     return {"families": families, "features": list(dict.fromkeys(table["features"]))}
