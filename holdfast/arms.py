@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from holdfast import lineage as lineages
 from holdfast import paths
+from holdfast.errors import HoldfastError
 from holdfast.lineage import EditStep, Step, TuneStep
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Cell(NamedTuple):
 
 def cells(study: Study) -> Iterator[Cell]:
     """Every set of an edit's probes to measure; one that several tunings ask for comes more than once."""
+    _check_asked(study)
     for family in study.config["families"]:
         for shard in range(len(study.shards(family))):
             for steps in (*_arms(study, family, shard), *_asked(study, family, shard)):
@@ -57,6 +59,15 @@ def _arms(study: Study, family: str, shard: int) -> Iterator[tuple[Step, ...]]:
             tune = TuneStep(tuning["tuner"], tuning["site"], tuning["corpus"], seed)
             yield (tune,)
             yield from (ARMS[arm](edit, tune) for edit in chosen for arm in tuning["arms"])
+
+
+def _check_asked(study: Study) -> None:
+    """Refuse a lineage whose shard no family has: it would be left out without a word."""
+    for asked in study.config["lineages"]:
+        most = max(len(study.shards(family)) for family in asked.get("families", study.config["families"]))
+        for step in lineages.parse(asked["lineage"].replace(".*", ".0")):
+            if isinstance(step, EditStep) and step.shard >= most:
+                raise HoldfastError(f"The study has no step '{step}': it has {most} shard(s), counted from 0.")
 
 
 def _asked(study: Study, family: str, shard: int) -> Iterator[tuple[Step, ...]]:

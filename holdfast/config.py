@@ -128,6 +128,8 @@ def _cross_check(config: dict[str, Any]) -> None:
             raise HoldfastError(
                 f"config: editors.{name} edits a T5 encoder, which {without[0]} lacks: name its `families`."
             )
+        if editor["method"] == "refact":
+            _cross_check_refact(name, editor, [families[family]["kind"] for family in editor.get("families", families)])
     for name, tuner in config["tuners"].items():
         if name.endswith(("-denoiser", "-text_encoder", "-both")):
             raise HoldfastError(f"config: tuners.{name} ends like a site, which `tunings` adds itself: rename it.")
@@ -169,6 +171,16 @@ def _cross_check(config: dict[str, Any]) -> None:
         for family in asked.get("families", ()):
             _defined(f"lineages[{number}].families", family, families, "families")
         lineages.parse(asked["lineage"].replace(".*", ".0"))
+
+
+def _cross_check_refact(name: str, editor: dict[str, Any], kinds: Collection[str]) -> None:
+    from holdfast.families import FAMILIES
+
+    if "debias" in editor["tasks"]:
+        raise HoldfastError(f"config: editors.{name} is ReFACT, which can't debias: delete debias from its tasks.")
+    edited = {encoder for kind in kinds for encoder in FAMILIES[kind].ENCODERS if editor["encoder"] in (encoder, "all")}
+    if isinstance(editor["layer"], dict) and (missing := sorted(edited - editor["layer"].keys())):
+        raise HoldfastError(f"config: editors.{name}.layer has no layer of the encoder {missing[0]}: add it.")
 
 
 def _cross_check_corpora(config: dict[str, Any]) -> None:

@@ -57,6 +57,12 @@ def file_digest(path: str | Path) -> str:
     return _short(_dump(Path(path)))
 
 
+def imported(path: str | Path) -> tuple[str, ...]:
+    """The modules of this package that a Python file outside it imports, `PLUMBING` left out."""
+    names = dict.fromkeys(_named(ast.parse(Path(path).read_text(encoding="utf-8")), None))
+    return tuple(name for name in names if name not in PLUMBING and _file(name).is_file())
+
+
 def _short(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -88,14 +94,22 @@ def _imports(module: str) -> tuple[str, ...]:
 
 
 def _imported(module: str) -> Iterator[str]:
-    package, file = Path(__file__).parent, _file(module)
+    file = _file(module)
     inside = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    yield from _named(ast.parse(file.read_text(encoding="utf-8")), inside)
+
+
+def _named(tree: ast.AST, inside: list[str] | None) -> Iterator[str]:
+    """Modules of the package in the imports of a syntax tree; `inside`: its package within this one, None for none."""
+    package = Path(__file__).parent
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (a.name.removeprefix("holdfast.") for a in node.names if a.name.startswith("holdfast."))
         if not isinstance(node, ast.ImportFrom):
             continue
         parts = (node.module or "").split(".") if node.module else []
+        if node.level and inside is None:
+            continue
         if node.level:
             parts = [*inside[: len(inside) - node.level + 1], *parts]
         elif parts[:1] == ["holdfast"]:

@@ -14,7 +14,7 @@ from typing import Any
 from holdfast import arms, concepts, paths, plugins
 from holdfast import lineage as lineages
 from holdfast.arms import Cell
-from holdfast.digests import closure, code_digest, traced
+from holdfast.digests import closure, code_digest, imported, traced
 from holdfast.edits import Edit, Probe
 from holdfast.errors import HoldfastError
 from holdfast.families import FAMILIES
@@ -277,6 +277,7 @@ class Study:
             scorer.pop("source", None)
         modules = [f"scorers.{kind}" for kind in kinds.values() if not plugins.is_file(kind)]
         files = [plugins.digest(kind) for kind in kinds.values() if plugins.is_file(kind)]
+        modules += [name for kind in kinds.values() if plugins.is_file(kind) for name in imported(kind)]
         # Of the tables, jobs that measure use the columns' names alone.
         digest = traced(f"jobs.{job}", self._kind(family), *modules, without=("analysis.tables",))
         return {
@@ -287,9 +288,10 @@ class Study:
         }
 
     def _code(self, job: str, registry: str, method: str, family: str, without: tuple[str, ...]) -> str:
-        """Digest of all that a method's job does, the method's own file included."""
+        """Digest of all that a method's job does, the method's own file and what it uses of this package included."""
         if plugins.is_file(method):
-            return f"{traced(f'jobs.{job}', self._kind(family))}-{plugins.digest(method)}"
+            own = plugins.digest(method)
+            return f"{traced(f'jobs.{job}', self._kind(family), *imported(method))}-{own}"
         return traced(f"jobs.{job}", f"{registry}.{method}", self._kind(family), without=without)
 
     def _kind(self, family: str) -> str:

@@ -165,6 +165,8 @@ def test_a_lineage_of_any_length_can_be_asked_for_in_each_shard():
         ("uce.1/lora.mascot.s3", "edits-1"),
     ]
     assert the_study.tune_job(FAMILY, "uce.0/lora.mascot.s0/lora.mascot.s1")["variants"] == ["e0"]
+    with pytest.raises(HoldfastError, match=r"no step 'uce.1': it has 1 shard\(s\)"):
+        a_study([an_edit(0)], {"lineages": [{"lineage": "uce.1"}]}).cells()
     with pytest.raises(HoldfastError, match="no step 'uxe.0'"):
         a_study([an_edit(0)], {"lineages": [{"lineage": "uxe.0"}]}).cells()
 
@@ -316,6 +318,19 @@ def test_a_jobs_digest_is_of_what_it_computes_with(job, arguments, within, witho
     getattr(a_study([an_edit(0)]), f"{job}_job")(*arguments)
     assert within <= {*found}
     assert not without & {*found}
+    assert not digests.PLUMBING & {*found}
+
+
+def test_a_files_method_is_described_by_what_it_uses_of_the_package(tmp_path, monkeypatch):
+    file, found = tmp_path / "own.py", []
+    file.write_text(
+        "from holdfast import families\nfrom . import x\ndef tune():\n    from holdfast.tuners import training\n"
+    )
+    tuners = {"own": {"method": str(file), "steps": 4}}
+    the_study = a_study([an_edit(0)], {"tuners": tuners, "tunings": [{"tuner": "own", "corpus": "mascot"}]})
+    monkeypatch.setattr(digests, "code_digest", lambda *modules: found.extend(modules) or "x")
+    the_study.tune_job(FAMILY, "own.mascot.s0")
+    assert {"tuners.training", "tuners.loop", "tuners.objective"} <= {*found}
     assert not digests.PLUMBING & {*found}
 
 

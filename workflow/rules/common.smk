@@ -212,9 +212,10 @@ def download_files():
     return [
         *(f"{paths.model(name)}/manifest.json" for name in STUDY.config["families"]),
         *(f"{paths.scorer(name)}/manifest.json" for name in STUDY.config["scorers"]),
+        # A placebo is drawn, by a model and perhaps on another machine.
         *(
-            f"{folder}/metadata.jsonl"
-            for name in STUDY.config["corpora"]
-            for folder in dict.fromkeys(STUDY.corpus_folder(family, name) for family in STUDY.config["families"])
+            f"{paths.corpus(name)}/metadata.jsonl"
+            for name, corpus in STUDY.config["corpora"].items()
+            if corpus["kind"] != "placebo"
         ),
     ]
