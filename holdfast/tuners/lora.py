@@ -1,8 +1,9 @@
 """Low-rank adaptation of a diffusion model's attention (Hu et al. 2021, arXiv 2106.09685).
 
 Equal in method to `examples/text_to_image/train_text_to_image_lora.py` and `examples/dreambooth/
-train_dreambooth_lora_flux.py` of diffusers: query, key, value and output projections of every attention layer get
-`W' x = W x + alpha / rank * up (down x)` (eq. 3), down drawn from N(0, 1/rank^2) and up zero at the start.
+train_dreambooth_lora_flux.py` of diffusers: query, key, value and output projections of every attention layer (the
+FLUX script adapts feed-forward layers besides; name them in `targets`) get `W' x = W x + alpha / rank * up (down x)`
+(eq. 3), down drawn from N(0, 1/rank^2) and up zero at the start.
 """
 
 from holdfast.tuners import training
