@@ -238,6 +238,9 @@ rule pretrain_flow:
         code=code_digest(
             "pretrain.flow",
             "pretrain.flux_stages",
+            "pretrain.stages",
+            "pretrain.vae",
+            "pretrain.text",
             "pretrain.t5",
             "pretrain.words",
             "pretrain.denoiser",
@@ -268,6 +271,9 @@ rule pretrain_guidance:
         code=code_digest(
             "pretrain.flow",
             "pretrain.flux_stages",
+            "pretrain.stages",
+            "pretrain.vae",
+            "pretrain.text",
             "pretrain.t5",
             "pretrain.words",
             "pretrain.denoiser",
