@@ -157,6 +157,8 @@ def _extremes(found, factor):
         if levels:
             most, least = max(levels, key=levels.get), min(levels, key=levels.get)
             said = f"{most} ({words.percent(levels[most])})", f"{least} ({words.percent(levels[least])})"
+            if words.percent(levels[most]) == words.percent(levels[least]):
+                return f"every {FACTORS[factor]} keeps {words.percent(levels[most])}"
             return f"{FACTORS[factor]} {said[0]} keeps most and {said[1]} least"
     return ""
 
