@@ -326,7 +326,7 @@ rule pretrain_card:
     resources:
         gpu=GPU,
     params:
-        settings={"steps": 12, "guidance_scale": 2.0},
+        settings={"steps": 6, "guidance_scale": 2.0},
         code=code_digest(
             "pretrain.card", "pretrain.quality", "pretrain.vae", "pretrain.clip", "world.edits", "sampling", "noise"
         ),
