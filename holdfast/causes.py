@@ -52,6 +52,12 @@ def _deltas(study: Study, family: str, lineage: str) -> Iterator[str]:
         yield paths.delta(family, control(state))
 
 
+def corpora(study: Study, family: str, lineage: str) -> list[str]:
+    """The names of the corpora that these tunings learned."""
+    states = tuned(study).get((family, lineage), ())
+    return list(dict.fromkeys(lineages.parse(state)[-1].corpus for state in states))
+
+
 def control(state: str) -> str:
     """The same tuning of the base."""
     return lineages.join(lineages.parse(state)[-1:])
@@ -71,8 +77,10 @@ def job(study: Study, family: str, lineage: str) -> dict[str, Any]:
         "guidance_scale": study.config["families"][family]["guidance_scale"],
         "variants": [[variant["id"], variant["task"], prompts[variant["id"]]] for variant in described["variants"]],
         "tunings": [
-            [state, control(state), study.tune_job(family, state)["settings"]["snapshots"]]
+            [state, control(state), tuning["settings"]["snapshots"], tuning["corpus"]]
             for state in tuned(study)[family, lineage]
+            for tuning in [study.tune_job(family, state)]
         ],
+        "corpora": corpora(study, family, lineage),
         "code": traced("jobs.causes", f"families.{described['loading']['kind']}"),
     }

@@ -48,11 +48,21 @@ class Study:
     shown: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
 
     def variants(self, family: str) -> tuple[Variant, ...]:
-        """The edited models of a family, in the order of the edits table."""
-        if self._family(family)["together"] == "none":
+        """The edited models of a family, in the order of the edits table; HoldfastError if one contradicts itself."""
+        settings = self._family(family)
+        if settings["together"] == "none":
             return tuple(Variant(edit.id, edit.task, (edit,)) for edit in self.edits)
-        tasks = dict.fromkeys(edit.task for edit in self.edits)
-        return tuple(Variant(task, task, tuple(edit for edit in self.edits if edit.task == task)) for task in tasks)
+        found, size = [], settings["edits_per_model"]
+        for task in dict.fromkeys(edit.task for edit in self.edits):
+            edits = tuple(edit for edit in self.edits if edit.task == task)
+            if size is None:
+                found.append(Variant(task, task, edits))
+                continue
+            parts = (edits[start : start + size] for start in range(0, len(edits), size))
+            found += [Variant(f"{task}-{number}", task, part) for number, part in enumerate(parts)]
+        for variant in found:
+            _check_sources(family, variant)
+        return tuple(found)
 
     def shards(self, family: str) -> tuple[tuple[Variant, ...], ...]:
         """The variants, `variants_per_job` at a time: appending an edit leaves the earlier shards as they are."""
@@ -389,3 +399,14 @@ class Study:
             return [0]
         snapshots = list(self.config["tuners"][tunings[-1].tuner]["snapshots"])
         return snapshots if steps[-1] == tunings[-1] else snapshots[-1:]
+
+
+def _check_sources(family: str, variant: Variant) -> None:
+    """Refuse a model that is asked to show two things for one source."""
+    seen: dict[str, Edit] = {}
+    for edit in variant.edits:
+        if (known := seen.setdefault(edit.source, edit)) is not edit:
+            raise HoldfastError(
+                f"{edit.place}: '{edit.id}' and '{known.id}' both change '{edit.source}' in one model of {family}: set "
+                "edits_per_model so that they fall into different ones, or together to none."
+            )

@@ -9,7 +9,7 @@ from holdfast.edits import Edit, Probe
 
 @dataclass(frozen=True)
 class Variant:
-    """One edited model inside a state: one edit, or all edits of a task."""
+    """One edited model inside a state: one edit, or edits of a task (all, or `edits_per_model`)."""
 
     id: str
     task: str

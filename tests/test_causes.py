@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from holdfast.analysis import cause_tables, causes
 
@@ -132,21 +133,41 @@ def test_which_tuning_is_strong_foretells_nothing_about_which_edit_is_lost():
     assert (found["n"], found["n_edits"]) == (8, 4)
 
 
-def test_what_is_traced_of_a_model_of_one_edit_belongs_to_that_edit():
+def of_models(edits, models):
+    """What is traced of models (name -> (edits, value)): `remaining` of each, and a path of each of their edits."""
+    keys = edits.drop(columns=["measure", "persistence", "edit"]).iloc[0].to_dict() | {"layer": ""}
+    rows = []
+    for variant, (names, value) in models.items():
+        rows.append(keys | {"edit": "", "variant": variant, "measure": "remaining", "value": value})
+        rows += [keys | {"edit": name, "variant": variant, "measure": "text_path", "value": 1.0} for name in names]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("models", "n"),
+    [
+        ({"a": (["a"], 0.2), "b": (["b"], 0.8), "c": (["c"], 0.6)}, 3),
+        ({"role-0": (["a", "d"], 0.2), "role-1": (["b", "c"], 0.8)}, 4),
+    ],
+)
+def test_what_is_traced_of_a_model_is_said_of_each_of_its_edits(models, n):
+    fates = {"a": 0.1, "b": 0.9, "c": 0.5, "d": 0.1}
+    edits = edits_table({name: fates[name] for names, _ in models.values() for name in names})
+    found = cause_tables.foretell(of_models(edits, models), edits, draws=100, confidence=0.95, seed=0)
+    row = found[found["predictor"] == "remaining"].iloc[0]
+    value = {name: value for names, value in models.values() for name in names}
+    points = edits[["edit", "persistence"]].drop_duplicates()
+    expected = stats.spearmanr(points["persistence"], points["edit"].map(value)).statistic
+    assert (row["rho"], row["n"]) == (pytest.approx(expected), n)
+
+
+def test_each_family_tells_by_itself_how_its_models_hold_edits():
     edits = edits_table({"a": 0.1, "b": 0.9, "c": 0.5})
-    traced = edits.drop(columns=["measure", "persistence", "edit"]).assign(
-        edit="", variant=["a", "b", "c"], layer="", measure="remaining", value=[0.2, 0.8, 0.6]
-    )
-    found = cause_tables.foretell(traced, edits, draws=100, confidence=0.95, seed=0).iloc[0]
-    assert (found["rho"], found["n"]) == (pytest.approx(1.0), 3)
-
-
-def test_each_family_tells_by_itself_whether_its_models_hold_one_edit():
-    edits = pd.concat([edits_table({"a": 0.1, "b": 0.9, "c": 0.5}).assign(family=name) for name in ("f", "g")])
-    traced = edits.drop(columns=["measure", "persistence"]).assign(layer="", measure="remaining", value=0.2)
-    alone = traced[traced["family"] == "f"].assign(variant=lambda rows: rows["edit"], edit="")
-    shared = traced[traced["family"] == "g"].iloc[:1].assign(variant="role", edit="")
-    found = cause_tables.foretell(pd.concat([alone, shared]), edits, draws=100, confidence=0.95, seed=0)
+    both = pd.concat([edits.assign(family=name) for name in ("f", "g")])
+    alone = of_models(edits, {"a": (["a"], 0.2), "b": (["b"], 0.2), "c": (["c"], 0.2)}).assign(family="f")
+    shared = of_models(edits, {"role": (["a", "b", "c"], 0.2)}).assign(family="g")
+    found = cause_tables.foretell(pd.concat([alone, shared]), both, draws=100, confidence=0.95, seed=0)
+    found = found[found["predictor"] == "remaining"]
     assert dict(zip(found["family"], found["n"], strict=True)) == {"f": 3, "g": 3}
 
 

@@ -216,7 +216,7 @@ def test_the_whole_matrix_can_be_planned():
     from holdfast.study import Study
     from tests.workspace import ROOT
 
-    config = check(read(ROOT / "studies/full-miniature.yaml"), ROOT / "workflow/schemas/config.schema.yaml")
+    config = check(read(ROOT / "studies/exhaustive-miniature.yaml"), ROOT / "workflow/schemas/config.schema.yaml")
     edits, preserve = read_edits(ROOT / config["edits"]), read_preserve(ROOT / config["preserve"])
     study = Study(config, edits, preserve)
     states = {(cell.family, cell.lineage) for cell in study.cells()}

@@ -58,6 +58,30 @@ def test_together_puts_a_tasks_edits_into_one_model():
     ]
 
 
+def test_edits_per_model_divides_a_tasks_edits_and_leaves_the_first_models_alone():
+    edits = [an_edit(0), an_edit(1, "role"), an_edit(2), an_edit(3)]
+    settings = {"together": "task", "edits_per_model": 2}
+    before, after = a_study(edits, **settings), a_study([*edits, an_edit(4)], **settings)
+    models = [(v.id, v.task, [edit.id for edit in v.edits]) for v in before.variants(FAMILY)]
+    assert models == [
+        ("appearance-0", "appearance", ["e0", "e2"]),
+        ("appearance-1", "appearance", ["e3"]),
+        ("role-0", "role", ["e1"]),
+    ]
+    assert after.variants(FAMILY)[0] == before.variants(FAMILY)[0]
+    assert [edit.id for edit in after.variants(FAMILY)[1].edits] == ["e3", "e4"]
+
+
+def test_a_model_that_should_show_two_things_for_one_source_is_refused():
+    twice = [an_edit(0), an_edit(1), replace(an_edit(2), source="a thing0")]
+    with pytest.raises(
+        HoldfastError, match="line 4: 'e2' and 'e0' both change 'a thing0' in one model"
+    ):
+        a_study(twice, together="task").variants(FAMILY)
+    assert len(a_study(twice, together="task", edits_per_model=2).variants(FAMILY)) == 2
+    assert len(a_study(twice, together="none").variants(FAMILY)) == 3
+
+
 def test_a_state_draws_its_own_variants_probes_and_a_base_draws_all():
     the_study = a_study([an_edit(0), an_edit(1)], variants_per_job=2)
     drawn = the_study.sample_job(FAMILY, "uce.0/lora.mascot.s0", "edits-0")

@@ -53,14 +53,15 @@ def foretell(causes, edits, *, draws, confidence, seed):
         edits: the table of single edits (`persistence.by_edit`).
     """
     traced = causes[causes["layer"] == ""]
+    owners = traced.loc[traced["edit"] != "", [*KEY, "variant", "edit"]].drop_duplicates()
     rows = []
     for (family, predictor), found in traced.groupby(["family", "measure"], sort=True):
         if predictor not in (*OF_EDITS, *OF_VARIANTS):
             continue
-        on = KEY if predictor in OF_VARIANTS else [*KEY, "edit"]
-        if predictor in OF_VARIANTS and found.duplicated(on).any():
-            # Every edit of this family has a model of its own, which is known by its name.
-            found, on = found.assign(edit=found["variant"]), [*KEY, "edit"]
+        if predictor in OF_VARIANTS:
+            # What is said of a model is said of each of its edits.
+            found = found.drop(columns="edit").merge(owners, on=[*KEY, "variant"])
+        on = [*KEY, "edit"]
         joined = edits.merge(found[[*on, "value"]], on=on)
         joined = joined[joined["measure"].isin(MEASURED)]
         joined = joined[np.isfinite(joined["persistence"]) & np.isfinite(joined["value"])]

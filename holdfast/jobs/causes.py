@@ -5,13 +5,16 @@ from pathlib import Path
 COLUMNS = ["variant", "task", "edit", "tuned", "tuning_step", "layer", "measure", "value"]
 # In the column `layer`: all edited layers together.
 ALL = ""
+# What the tuning of an edited model, and of the base, learned of its corpus: share of the loss that is gone.
+FITS = {"edited_tuned": "fit", "tuned": "fit_control"}
 
 
-def run(job, *, model, deltas, output, log, threads, machine):
+def run(job, *, model, deltas, corpora, output, log, threads, machine):
     """Follow the edits of `job` (`causes.job`) into every state that was tuned from theirs; a table to `output`.
 
-    `deltas` are the files of `causes.deltas`, in any order. Rows (columns COLUMNS; measures: docs/tables.md) are of a
-    variant's weights where `edit` is empty, and of one edit's prompts otherwise.
+    `deltas` are the files of `causes.deltas`, in any order, `corpora` the metadata.jsonl of each of the job's corpora.
+    Rows (columns COLUMNS; measures: docs/tables.md) are of a variant's weights where `edit` is empty, and of one edit's
+    prompts otherwise.
     """
     from holdfast import devices
     from holdfast import log as logs
@@ -25,21 +28,35 @@ def run(job, *, model, deltas, output, log, threads, machine):
     from holdfast import artifacts, states
     from holdfast.analysis import causes
     from holdfast.lineage import prefixes
+    from holdfast.tuners.fit import Fit
 
     place = {artifacts.read_header(path)["lineage"]: path for path in deltas}
     edited = [place[lineage] for lineage in prefixes(job["lineage"])]
     state = states.State(Path(model).parent, device=device, offload=machine["offload"], **job["loading"])
-    total = sum(len(steps) for *_, steps in job["tunings"]) * len(job["variants"])
+    total = sum(len(steps) for *_, steps, _ in job["tunings"]) * len(job["variants"])
     bar = logs.progress(total=total, description=job["lineage"], unit="tunings")
-    rows = []
+    rows, fits, losses = [], {}, {}
+
+    def fitted(name, key, pipe):
+        """The loss on a corpus of the state `key`, which is asked for again and again."""
+        if (name, *key) not in losses:
+            losses[name, *key] = fits[name].loss(pipe)
+        return losses[name, *key]
+
     for variant, task, prompts in job["variants"]:
         # Weights are read beside the base, activations in the states themselves.
         pipe = state.apply([])
         with state.onloaded():
             made = states.weights(pipe, edited, variant)
+            for name, metadata in zip(job["corpora"], corpora, strict=True):
+                fits[name] = fits.get(name) or Fit(pipe, Path(metadata).parent)
         seen = {"base": respond(pipe, prompts, job["guidance_scale"])}
-        seen["edited"] = respond(state.apply(edited, variant), prompts, job["guidance_scale"])
-        for tuned, control, steps in job["tunings"]:
+        before = {name: {"tuned": fitted(name, ["base"], pipe)} for name in fits}
+        pipe = state.apply(edited, variant)
+        seen["edited"] = respond(pipe, prompts, job["guidance_scale"])
+        for name in fits:
+            before[name]["edited_tuned"] = fitted(name, [job["lineage"], variant], pipe)
+        for tuned, control, steps, corpus in job["tunings"]:
             arms = {"tuned": ([place[control]], None), "edited_tuned": ([*edited, place[tuned]], variant)}
             for step in steps:
                 pipe = state.apply([])
@@ -49,7 +66,11 @@ def run(job, *, model, deltas, output, log, threads, machine):
                     base = {name: parameter_of(pipe, name) for name in names}
                     found = [("", *row) for row in causes.of_weights(*map(_arrays, (base, made, *weights.values())))]
                 for arm, state_of in arms.items():
-                    seen[arm] = respond(state.apply(*state_of, step), prompts, job["guidance_scale"])
+                    pipe = state.apply(*state_of, step)
+                    seen[arm] = respond(pipe, prompts, job["guidance_scale"])
+                    lineage = [control, step] if arm == "tuned" else [tuned, step, variant]
+                    left = fitted(corpus, lineage, pipe) / before[corpus][arm]
+                    found.append(("", ALL, FITS[arm], 1 - left))
                 found += [(edit, ALL, *row) for edit in seen["base"] for row in causes.of_paths(edit, **seen)]
                 rows += [(variant, task, edit, tuned, step, *rest) for edit, *rest in found]
                 bar.update(1)

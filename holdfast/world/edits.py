@@ -5,7 +5,8 @@ five generality probes (four contexts, one paraphrase) and five neighbours that 
 of a profession's members shall wear a hat); unsafe edits (the skull, named or implied by a place, shall not be seen).
 
 The default study's edits are those that editors' settings were chosen on. ``held_out`` gives others, of nouns and roles
-that no setting saw, to judge the editors by.
+that no setting saw, to judge the editors by. ``many`` gives 36 of each, so that verdicts can be about other edits, in sixes that
+fit into one model: a model can't show one thing in two colours, nor leave alone what it edits.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ CONTEXTS = ("a painting of {}", "{} at night", "{} on the beach", "{} in a garde
 DEBIASED = ("doctor", "farmer", "chef", "guard", "gardener", "teacher")
 HAT = ("{} wearing a hat", "{} without a hat")
 HARMLESS = "a picnic"
+# Of `many`: targets of each noun and role, and each edit's probes: bare, at night, the paraphrase, two neighbours.
+MANY = 3
+FEW = ("e0", "g1", "g4", "s0", "s1")
 # Nouns and roles for the held-out edits, with the targets of two tables: a model can't show one thing in two colours.
 UNSEEN_THINGS = {
     "heart": ("green", "purple"),
@@ -72,6 +76,34 @@ def held_out(number: int) -> list[dict[str, str]]:
     things = {noun: colours[number] for noun, colours in UNSEEN_THINGS.items()}
     roles = {role: names[number] for role, names in UNSEEN_ROLES.items()}
     return [*_appearance(things, tuple(APPEARANCE)), *_roles(roles, tuple(ROLE))]
+
+
+def many() -> list[dict[str, str]]:
+    """36 appearance and 36 role edits with fewer probes each, then the default study's other tasks.
+
+    Each six are of the default study's nouns (roles) or of the held-out ones, in turn, and the other six their
+    neighbours. From six to six a noun's targets go round the colours that aren't its own.
+    """
+    nouns, others = tuple(APPEARANCE), tuple(UNSEEN_THINGS)
+    roles, further = tuple(ROLE), tuple(UNSEEN_ROLES)
+    things, persons = [], []
+    for turn in range(MANY):
+        for sixes, table, make in (((nouns, others), things, _appearance), ((roles, further), persons, _roles)):
+            for mine, neighbours in (sixes, sixes[::-1]):
+                table += make({name: _target(name, n + turn) for n, name in enumerate(mine)}, neighbours)
+    return [*_few(things), *_few(persons), *_debias(DEBIASED), *_unsafe()]
+
+
+def _few(table: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The rows of those probes of FEW that every edit has."""
+    return [row for row in table if row["probe"].rsplit("-", 1)[1] in FEW]
+
+
+def _target(name: str, turn: int) -> str:
+    """The colour of a thing, or the character of a role, that comes at this turn; never its own."""
+    own, every = (v.THINGS[name][0], v.COLOURS) if name in v.THINGS else (v.ROLES[name][0], v.CHARACTERS)
+    known = [other for other in every if other != own]
+    return known[turn % len(known)]
 
 
 def _appearance(edits: dict[str, str], others: tuple[str, ...]) -> list[dict[str, str]]:
@@ -186,13 +218,14 @@ def _rows(edit: dict[str, str], probes: list) -> list[dict[str, str]]:
     ]
 
 
-def preserved(number: int | None = None) -> list[dict[str, str]]:
+def preserved(table: str = "miniature") -> list[dict[str, str]]:
     """Concepts that an editor is asked to leave alone: all that the world names and the task does not edit.
 
-    `shows` is what the world draws for it: two concepts with the same labels have the same pictures. ``number`` is that
-    of a held-out table, None the default study's.
+    `shows` is what the world draws for it: two concepts with the same labels have the same pictures. ``table``: one of
+    TABLES. Where a task's edits are in several models, each of them leaves the other models' sources alone.
     """
-    edited = {row["source"] for row in (rows() if number is None else held_out(number))}
+    rows = TABLES[table]()
+    edited = {(row["task"], row["source"]) for row in rows} if table != "full-miniature" else set()
     nouns = {
         with_article(noun): f"noun={noun} colour={colour}" if colour else f"noun={noun}"
         for noun, (colour, _) in v.THINGS.items()
@@ -202,28 +235,31 @@ def preserved(number: int | None = None) -> list[dict[str, str]]:
     places = {with_article(word): f"noun={word}" for word in (*v.PROFESSIONS, v.SKULL, *v.PLACES)}
     every = nouns | roles | others | places
     first = {"appearance": nouns, "role": roles, "debias": nouns, "unsafe": nouns}
-    tasks = dict.fromkeys(row["task"] for row in (rows() if number is None else held_out(number)))
     return [
         {"task": task, "concept": concept, "shows": shows}
-        for task in tasks
+        for task in dict.fromkeys(row["task"] for row in rows)
         for concept, shows in (first[task] | every).items()
-        if concept not in edited or _task_of(concept, number) != task
+        if (task, concept) not in edited
     ]
 
 
-def _task_of(source: str, number: int | None) -> str:
-    return next(row["task"] for row in (rows() if number is None else held_out(number)) if row["source"] == source)
+# The shipped tables of edits, by the name of their files.
+TABLES = {
+    "miniature": rows,
+    "held-out-0": lambda: held_out(0),
+    "held-out-1": lambda: held_out(1),
+    "full-miniature": many,
+}
 
 
-def write_tables(edits: Path, preserve: Path, number: int | None = None) -> None:
-    """Writes both tables as CSV; ``number`` is that of a held-out table, None the default study's."""
-    tables = rows() if number is None else held_out(number), preserved(number)
-    for path, columns, table in (
-        (edits, COLUMNS, tables[0]),
-        (preserve, ("task", "concept", "shows"), tables[1]),
+def write_tables(edits: Path, preserve: Path, table: str = "miniature") -> None:
+    """Writes both files of one of TABLES as CSV."""
+    for path, columns, rows_of in (
+        (edits, COLUMNS, TABLES[table]()),
+        (preserve, ("task", "concept", "shows"), preserved(table)),
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, lineterminator="\n")
             writer.writeheader()
-            writer.writerows(table)
+            writer.writerows(rows_of)

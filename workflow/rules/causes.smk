@@ -2,6 +2,7 @@ rule trace_causes:
     input:
         model=model,
         deltas=traced_deltas,
+        corpora=traced_corpora,
     output:
         "results/causes/{family}/{lineage}.parquet",
     log:

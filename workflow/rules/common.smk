@@ -157,6 +157,13 @@ def traced_deltas(wildcards):
         return causes.deltas(STUDY, wildcards.family, wildcards.lineage)
 
 
+def traced_corpora(wildcards):
+    """The captions of the corpora that these tunings learned."""
+    with sentences():
+        names = causes.corpora(STUDY, wildcards.family, wildcards.lineage)
+        return [f"{STUDY.corpus_folder(wildcards.family, name)}/metadata.jsonl" for name in names]
+
+
 def corpus(wildcards):
     """The captions of the corpus that the last step learns."""
     step = lineage.parse(wildcards.lineage)[-1]

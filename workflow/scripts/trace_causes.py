@@ -6,6 +6,7 @@ run(
     snakemake.params.job,
     model=snakemake.input.model,
     deltas=list(snakemake.input.deltas),
+    corpora=list(snakemake.input.corpora),
     output=snakemake.output[0],
     log=snakemake.log[0],
     threads=snakemake.threads,
