@@ -163,7 +163,7 @@ def _causes(study: Study, costs: dict[str, Costs]) -> Iterator[Job]:
     """What foretells persistence: every edited state, with those that were tuned from it."""
     for family, lineage in causes.tuned(study):
         price, job = costs[family], causes.job(study, family, lineage)
-        states = len(job["variants"]) * sum(len(steps) for *_, steps in job["tunings"])
+        states = len(job["variants"]) * sum(len(steps) for *_, steps, _ in job["tunings"])
         seconds = price("seconds_per_job") + states * price("seconds_per_traced_state")
         name, output = f"{family}/{lineage}", paths.causes(family, lineage)
         yield Job("trace_causes", name, output, states, seconds, 10.0 * states, family)
