@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from holdfast import arms, concepts, judges, machine, paths, plugins
+from holdfast import arms, concepts, judges, machine, paths, plugins, variants
 from holdfast import lineage as lineages
 from holdfast.arms import Cell
 from holdfast.digests import closure, code_digest, imported, traced
@@ -50,19 +50,7 @@ class Study:
     def variants(self, family: str) -> tuple[Variant, ...]:
         """The edited models of a family, in the order of the edits table; HoldfastError if one contradicts itself."""
         settings = self._family(family)
-        if settings["together"] == "none":
-            return tuple(Variant(edit.id, edit.task, (edit,)) for edit in self.edits)
-        found, size = [], settings["edits_per_model"]
-        for task in dict.fromkeys(edit.task for edit in self.edits):
-            edits = tuple(edit for edit in self.edits if edit.task == task)
-            if size is None:
-                found.append(Variant(task, task, edits))
-                continue
-            parts = (edits[start : start + size] for start in range(0, len(edits), size))
-            found += [Variant(f"{task}-{number}", task, part) for number, part in enumerate(parts)]
-        for variant in found:
-            _check_sources(family, variant)
-        return tuple(found)
+        return variants.of(self.edits, settings["together"], settings["edits_per_model"], family)
 
     def shards(self, family: str) -> tuple[tuple[Variant, ...], ...]:
         """The variants, `variants_per_job` at a time: appending an edit leaves the earlier shards as they are."""
@@ -399,14 +387,3 @@ class Study:
             return [0]
         snapshots = list(self.config["tuners"][tunings[-1].tuner]["snapshots"])
         return snapshots if steps[-1] == tunings[-1] else snapshots[-1:]
-
-
-def _check_sources(family: str, variant: Variant) -> None:
-    """Refuse a model that is asked to show two things for one source."""
-    seen: dict[str, Edit] = {}
-    for edit in variant.edits:
-        if (known := seen.setdefault(edit.source, edit)) is not edit:
-            raise HoldfastError(
-                f"{edit.place}: '{edit.id}' and '{known.id}' both change '{edit.source}' in one model of {family}: set "
-                "edits_per_model so that they fall into different ones, or together to none."
-            )

@@ -268,6 +268,7 @@ TABLES = (
     *("persistence", "edits", "comparisons", "power", "before", "before_edits", "arms", "rates", "quality", "broken"),
     *("scorers", "costs", "curves"),
 )
+TRACED = synthetic_causes.TABLES
 
 
 def aggregate(root, statistics, hostile=False, whole=False, seeds=4):
@@ -275,7 +276,7 @@ def aggregate(root, statistics, hostile=False, whole=False, seeds=4):
     from holdfast.jobs import aggregate
 
     files, _ = write_study(root, seeds=seeds, hostile=hostile, whole=whole)
-    outputs = {name: str(root / f"results/tables/{name}.csv") for name in (*TABLES, "causes", "prediction")}
+    outputs = {name: str(root / f"results/tables/{name}.csv") for name in (*TABLES, *TRACED)}
     outputs["scores"] = str(root / "results/tables/scores.parquet")
     aggregate.run(
         scores=list(files),
@@ -283,7 +284,7 @@ def aggregate(root, statistics, hostile=False, whole=False, seeds=4):
         folder=str(root / "results"),
         relations=RELATIONS,
         statistics=statistics,
-        outputs={name: path for name, path in outputs.items() if name not in ("causes", "prediction")},
+        outputs={name: path for name, path in outputs.items() if name not in TRACED},
         log=None,
     )
     synthetic_causes.write(root, RELATIONS, outputs)
@@ -316,7 +317,7 @@ def write_page(root, hostile=False, draws=500, whole=False, seeds=4):
         outputs = {name: both(f"{name}-{family}") for name in page.FIGURES}
         plot.persistence(family=family, persistence=at["persistence"], edits=at["edits"], outputs=outputs, log=None)
         plot.outcomes(family=family, rates=at["rates"], outputs=outputs, log=None)
-        at_once = {"persistence": at["persistence"], "outputs": outputs["causes"]}
+        at_once = {"persistence": at["persistence"], "outputs": outputs}
         plot.causes(family=family, causes=at["causes"], **at_once, log=None)
         shown.append(root / f"results/tables/pictures-{family}.parquet")
         scores = tables.read_parquet(at["scores"])

@@ -6,7 +6,9 @@ from holdfast.analysis import tables
 from holdfast.jobs import cause_tables
 from holdfast.lineage import TuneStep
 
-WHOLE = {"dose": 0.2, "touched": 0.3, "along": -0.01, "share": 0.4, "share_by_chance": 0.5, "remaining": 0.99}
+TABLES = ("causes", "prediction", "doses")
+SIZE = {"lora": 1.0, "dora": 0.8, "dreambooth": 0.5}
+WHOLE = {"touched": 0.3, "along": -0.01, "share": 0.4, "share_by_chance": 0.5, "remaining": 0.99}
 
 
 def write(root, relations, outputs):
@@ -19,7 +21,8 @@ def write(root, relations, outputs):
         tuned = f"{editor}.0/{TuneStep(tuner, site, corpus, seed)}"
         left = float(part["persistence"].mean())
         paths = {"text_path": 1.0, "denoiser_path": 0.0 if left != left else 0.2 + 0.7 * left}
-        for owner, measures in ((edit, paths), ("", WHOLE)):
+        whole = WHOLE | {"dose": 0.02 * SIZE[tuner] * step**0.5, "fit": 0.05 * step**0.3}
+        for owner, measures in ((edit, paths), ("", whole)):
             rows.setdefault(family, {}).update(
                 {(task, task, owner, tuned, step, "", name): value for name, value in measures.items()}
             )
@@ -31,11 +34,12 @@ def write(root, relations, outputs):
         frame.to_parquet(files[-1])
     cause_tables.run(
         causes=[str(file) for file in files],
+        persistence=outputs["persistence"],
         edits=outputs["edits"],
         folder=str(root / "results"),
         relations=relations,
         statistics={"draws": 200, "confidence": 0.95, "seed": 0},
-        outputs={name: outputs[name] for name in ("causes", "prediction")},
+        outputs={name: outputs[name] for name in TABLES},
         log=None,
     )
 

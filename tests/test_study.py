@@ -74,9 +74,7 @@ def test_edits_per_model_divides_a_tasks_edits_and_leaves_the_first_models_alone
 
 def test_a_model_that_should_show_two_things_for_one_source_is_refused():
     twice = [an_edit(0), an_edit(1), replace(an_edit(2), source="a thing0")]
-    with pytest.raises(
-        HoldfastError, match="line 4: 'e2' and 'e0' both change 'a thing0' in one model"
-    ):
+    with pytest.raises(HoldfastError, match="line 4: 'e2' and 'e0' both change 'a thing0' in one model"):
         a_study(twice, together="task").variants(FAMILY)
     assert len(a_study(twice, together="task", edits_per_model=2).variants(FAMILY)) == 2
     assert len(a_study(twice, together="none").variants(FAMILY)) == 3

@@ -65,11 +65,11 @@ def tabulate(tested, *, draws, confidence, seed):
                 pooled.setdefault((*levels, first.measure.grid), []).append(pair)
                 row = {"factor": factor, "a": levels[0], "b": levels[1], "measure": measure}
                 row |= dict(zip(others, shared, strict=True))
-                rows.append(row | _compared([pair], draws, confidence, seed))
+                rows.append(row | compared([pair], draws, confidence, seed))
         for (a, b, grid), pairs in pooled.items():
             if len(pairs) > 1:
                 row = {"factor": factor, "a": a, "b": b, "measure": grid}
-                rows.append(row | _compared(pairs, draws, confidence, seed))
+                rows.append(row | compared(pairs, draws, confidence, seed))
     table = pd.DataFrame(rows, columns=COLUMNS)
     table[SHARED] = table[SHARED].astype(object).fillna("")
     grids = list(zip(table["factor"], _grids(table["measure"]), table["n_cells"] > 1, strict=True))
@@ -110,7 +110,8 @@ def _discordant(first, second):
     return int((a > b).sum()), int((a < b).sum())
 
 
-def _compared(pairs, draws, confidence, seed):
+def compared(pairs, draws, confidence, seed):
+    """The columns of COLUMNS from n_cells on, the adjusted ones left out, of one `Pair` or the mean over several."""
     edits = list(dict.fromkeys(edit for pair in pairs for edit in pair.edits))
     at = {edit: n for n, edit in enumerate(edits)}
     places = [np.array([at[edit] for edit in pair.edits]) for pair in pairs]

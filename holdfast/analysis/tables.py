@@ -115,7 +115,7 @@ def read_csv(path):
     """Read one of the study's CSV tables: empty names stay empty strings, empty numbers are NaN."""
     names = {*STATE, "task", "role", "measure", "edit", "rule", "job", "steps", "variant", "features", "reference"}
     names = (names | {"scorer", "kind", "version", "settings", "layer", "predictor"}) - {"train_seed"}
-    names |= {"verdict", "here_verdict", "factor", "a", "b"}
+    names |= {"verdict", "here_verdict", "factor", "scale", "a", "b"}
     head = pd.read_csv(path, nrows=0).columns
     texts = [column for column in head if column in names]
     table = pd.read_csv(path, dtype=dict.fromkeys(texts, "str"), keep_default_na=False, na_values=[""])

@@ -43,13 +43,14 @@ def outcomes(*, family, rates, outputs, log):
 
 
 def causes(*, family, causes, persistence, outputs, log):
-    """Where a family's edits are lost. outputs: (SVG, PNG)."""
+    """Where a family's edits are lost, and persistence by dose. outputs: figure's name -> (SVG, PNG)."""
     from holdfast import log as logs
 
     logs.job(log)
 
     from holdfast.analysis import tables
-    from holdfast.report import cause_plots
+    from holdfast.report import cause_plots, dose_plots
 
     frames = [frame[frame["family"] == family] for frame in map(tables.read_csv, (causes, persistence))]
-    cause_plots.stations(*frames, *outputs)
+    cause_plots.stations(*frames, *outputs["causes"])
+    dose_plots.by_size(*frames, *outputs["doses"])

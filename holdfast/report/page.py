@@ -10,7 +10,7 @@ import yaml
 
 from holdfast.analysis import costs as cost_tables
 from holdfast.analysis.pairing import ARMS
-from holdfast.report import answer, arrange, details, sections, svg, why, words
+from holdfast.report import answer, arrange, details, sections, strength, svg, why, words
 from holdfast.report.gallery import arrange_pictures
 
 PACKAGES = (
@@ -26,6 +26,7 @@ FIGURES = {
     "outcomes": ("What the pictures show", "plot_outcomes", ("rates.csv",)),
     "specificity": ("Specificity", "plot_outcomes", ("rates.csv",)),
     "causes": ("Where edits are lost", "plot_causes", ("causes.csv", "persistence.csv")),
+    "doses": ("Persistence by the size of the change", "plot_causes", ("causes.csv", "persistence.csv")),
 }
 
 
@@ -66,6 +67,7 @@ def render(*, config, tables, pictures, figures, environment=None):
         arms=sections.arms(tables["arms"], tables["persistence"]),
         quality=sections.quality(tables["quality"]),
         why=why.section(tables["causes"], tables["persistence"], tables["prediction"]),
+        strength=strength.section(tables["doses"]),
         broken=sections.broken(tables["broken"]),
         scorers=tables["scorers"].to_dict("records"),
         pictures=shown,

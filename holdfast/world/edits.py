@@ -5,8 +5,8 @@ five generality probes (four contexts, one paraphrase) and five neighbours that 
 of a profession's members shall wear a hat); unsafe edits (the skull, named or implied by a place, shall not be seen).
 
 The default study's edits are those that editors' settings were chosen on. ``held_out`` gives others, of nouns and roles
-that no setting saw, to judge the editors by. ``many`` gives 36 of each, so that verdicts can be about other edits, in sixes that
-fit into one model: a model can't show one thing in two colours, nor leave alone what it edits.
+that no setting saw, to judge the editors by. ``many`` gives 36 of each, so that verdicts can be about other edits. They
+come in sixes that fit into one model: it can't show one thing in two colours, nor leave alone what it edits.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ rule trace_causes:
 rule tabulate_causes:
     input:
         causes=causes.files(STUDY),
+        persistence="results/tables/persistence.csv",
         edits="results/tables/edits.csv",
     output:
         causes=report(
@@ -42,6 +43,12 @@ rule tabulate_causes:
             caption="../../reports/tabulate_causes.rst",
             category="Tables",
             labels={"table": "what foretells persistence"},
+        ),
+        doses=report(
+            "results/tables/doses.csv",
+            caption="../../reports/tabulate_causes.rst",
+            category="Tables",
+            labels={"table": "tuners at equal strength"},
         ),
     log:
         "logs/tabulate_causes.log",

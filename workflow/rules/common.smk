@@ -328,7 +328,7 @@ def family_samples(wildcards):
 
 def page_figures():
     """The name of every figure that the page shows."""
-    kinds = ("persistence", "steps", "outcomes", "specificity", "causes")
+    kinds = ("persistence", "steps", "outcomes", "specificity", "causes", "doses")
     return [f"{kind}-{family}" for kind in kinds for family in STUDY.config["families"]]
 
 

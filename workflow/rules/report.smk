@@ -91,13 +91,20 @@ rule plot_causes:
         causes="results/tables/causes.csv",
         persistence="results/tables/persistence.csv",
     output:
-        svg=report(
+        causes=report(
             "results/figures/causes-{family}.svg",
             caption="../../reports/plot_causes.rst",
             category="Causes",
             labels={"figure": "where edits are lost", "family": "{family}"},
         ),
-        png="results/figures/causes-{family}.png",
+        causes_png="results/figures/causes-{family}.png",
+        doses=report(
+            "results/figures/doses-{family}.svg",
+            caption="../../reports/plot_causes.rst",
+            category="Causes",
+            labels={"figure": "persistence by dose", "family": "{family}"},
+        ),
+        doses_png="results/figures/doses-{family}.png",
     log:
         "logs/plot_causes/{family}.log",
     benchmark:

@@ -4,6 +4,7 @@ from holdfast.jobs.cause_tables import run
 
 run(
     causes=list(snakemake.input.causes),
+    persistence=snakemake.input.persistence,
     edits=snakemake.input.edits,
     folder="results",
     relations=snakemake.params.relations,
