@@ -52,7 +52,7 @@ def row(table, **names):
 def test_the_pages_persistence_is_the_tables(root, monkeypatch, capsys):
     run(BLOCKS[0], root, monkeypatch)
     printed = float(capsys.readouterr().out)
-    own = row(read(root, "persistence"), **CELL, task="role", tuning_step=300, measure="efficacy")
+    own = row(read(root, "persistence"), **CELL, task="role", tuning_step=100, measure="efficacy")
     assert printed == pytest.approx(float(own["persistence"]), rel=1e-5)
     assert 0.8 < printed < 1.1, "role edits stand in the made-up study"
 
