@@ -32,6 +32,7 @@ localrules:
     plot_outcomes,
     plot_causes,
     write_report,
+    write_latex,
 
 
 rule study:

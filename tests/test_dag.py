@@ -4,10 +4,12 @@ The graph, the rules, the descriptions of the jobs and Snakemake's records are t
 down what they were told (`Workspace.echo`). `test_smoke.py` does it once more with real jobs.
 """
 
+import json
 import os
 import subprocess
 import sys
 import time
+import zipfile
 
 import pytest
 import yaml
@@ -67,6 +69,36 @@ def test_a_finished_study_has_nothing_to_do_even_after_a_fresh_checkout(finished
         for path in [finished.folder / top, *(finished.folder / top).rglob("*")]:
             os.utime(path, (later, later))
     assert finished.rules() == {}
+
+
+def test_snakemakes_report_has_a_place_and_a_sentence_for_every_result(finished, tmp_path):
+    finished.snakemake("--report", str(tmp_path / "study.zip"))
+    page = zipfile.ZipFile(tmp_path / "study.zip").read("study/report.html").decode()
+
+    def told(name):
+        script = page.index(f'<script id="{name}">')
+        start = page.index(f"var {name} = ", script) + len(f"var {name} = ")
+        return json.JSONDecoder().raw_decode(page, start)[0]
+
+    results, categories = told("results"), told("categories")
+    made = {
+        path.relative_to(finished.folder).as_posix()
+        for pattern in ("results/tables/*", "results/figures/*.svg", "results/latex/*", "reports/study.html")
+        for path in finished.folder.glob(pattern)
+        # The pictures stand in the page and in the grid's figure.
+        if not path.name.startswith("pictures-")
+    }
+    assert results.keys() == made
+    assert len(made) > 25
+    placed = {path: category for category, parts in categories.items() for part in parts.values() for path in part}
+    assert {placed[path] for path in made} == {
+        "Page", "Tables", "Pictures", "Persistence", "Outcomes", "Causes", "LaTeX",
+    }  # fmt: skip
+    assert all((placed[path] == "LaTeX") == path.endswith(".tex") for path in made)
+    for path, result in results.items():
+        assert len(result["caption"]) > 60 and all(result["labels"].values()), path
+    labels = [(placed[path], *result["labels"].values()) for path, result in results.items()]
+    assert len(set(labels)) == len(labels), "two results can't be told apart"
 
 
 def test_the_machines_settings_make_nothing_anew(changed):

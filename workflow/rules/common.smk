@@ -10,7 +10,7 @@ from holdfast.edits import read_preserve, read_shown
 from holdfast.errors import HoldfastError
 from holdfast.hub import Source, access, folders
 from holdfast.plan import downloads
-from holdfast.report import TABLES
+from holdfast.report import TABLES, latex
 from holdfast.scorers.weights import BUNDLED
 from holdfast.study import WORLD, Study, code_digest, traced
 
@@ -339,7 +339,7 @@ def templates():
 
 
 def study_files():
-    """What the default target asks for: both pages' content, the tables and every figure."""
+    """What the default target asks for: both pages' content, the tables, every figure and the tables for a paper."""
     figures = ["matrix", *page_figures(), *(f"grids-{family}" for family in STUDY.config["families"])]
     return [
         "reports/study.html",
@@ -347,6 +347,7 @@ def study_files():
         "results/tables/scores.parquet",
         *(f"results/tables/{name}.csv" for name in (*TABLES, "before_edits", "power")),
         *(f"results/figures/{name}.{kind}" for name in figures for kind in ("svg", "png")),
+        *(f"results/latex/{name}.tex" for name in latex.BY_NAME),
     ]
 
 

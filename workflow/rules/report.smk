@@ -162,7 +162,12 @@ rule write_report:
             category="Page",
             labels={"page": "the study on one page"},
         ),
-        headline="results/tables/headline.txt",
+        headline=report(
+            "results/tables/headline.txt",
+            caption="../../reports/headline.rst",
+            category="Page",
+            labels={"page": "the answer in a few lines"},
+        ),
     log:
         "logs/write_report.log",
     benchmark:
@@ -174,3 +179,30 @@ rule write_report:
         code=traced("jobs.report"),
     script:
         "../scripts/write_report.py"
+
+
+rule write_latex:
+    input:
+        table="results/tables/{table}.csv",
+    output:
+        tex=report(
+            "results/latex/{table}.tex",
+            caption="../../reports/write_latex.rst",
+            category="LaTeX",
+            labels={"table": "{table}"},
+        ),
+    log:
+        "logs/write_latex/{table}.log",
+    benchmark:
+        "results/benchmarks/write_latex/{table}.tsv"
+    wildcard_constraints:
+        table="|".join(latex.BY_NAME),
+    conda:
+        "../../envs/holdfast.yaml"
+    params:
+        families=list(STUDY.config["families"]),
+        study=STUDY.config["study"],
+        statistics=dict(STUDY.config["statistics"]),
+        code=traced("jobs.latex"),
+    script:
+        "../scripts/write_latex.py"
