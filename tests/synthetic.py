@@ -266,8 +266,14 @@ def pictures(table, seeds=2, family=FAMILY):
 
 TABLES = (
     *("persistence", "edits", "comparisons", "power", "before", "before_edits", "arms", "rates", "quality", "broken"),
-    *("scorers", "costs", "curves"),
+    *("scorers", "costs", "curves", "sites", "claims"),
 )
+# What the made-up study's names stand for, as `holdfast.methods.described` tells it.
+METHODS = {
+    "editors": {"uce": {"method": "uce", "site": "denoiser"}, "refact": {"method": "refact", "site": "text_encoder"}},
+    "tuners": {"lora": "lora", "dora": "dora", "dreambooth": "dreambooth"},
+    "switches": [],
+}
 
 
 def aggregate(root, statistics, hostile=False, whole=False, seeds=4):
@@ -282,6 +288,7 @@ def aggregate(root, statistics, hostile=False, whole=False, seeds=4):
         quality=[str(path) for path in sorted((root / "results/quality").rglob("*.csv"))],
         folder=str(root / "results"),
         relations=RELATIONS,
+        methods=METHODS,
         statistics=statistics,
         outputs={name: path for name, path in outputs.items() if name not in ("causes", "prediction")},
         log=None,

@@ -10,7 +10,7 @@ import yaml
 
 from holdfast.analysis import costs as cost_tables
 from holdfast.analysis.pairing import ARMS
-from holdfast.report import answer, arrange, details, sections, svg, why, words
+from holdfast.report import answer, arrange, claims, details, sections, sites, svg, why, words
 from holdfast.report.gallery import arrange_pictures
 
 PACKAGES = (
@@ -67,6 +67,8 @@ def render(*, config, tables, pictures, figures, environment=None):
         quality=sections.quality(tables["quality"]),
         why=why.section(tables["causes"], tables["persistence"], tables["prediction"]),
         broken=sections.broken(tables["broken"]),
+        sites=sites.section(tables["sites"], 1 - config["statistics"]["confidence"]),
+        claims=claims.section(tables["claims"]),
         scorers=tables["scorers"].to_dict("records"),
         pictures=shown,
         pictures_left_out=left_out,
