@@ -15,7 +15,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from holdfast.analysis import tables
-from tests import synthetic_causes
+from tests import made_up, synthetic_causes
 
 FAMILY = "mini-sd"
 FAMILIES = (FAMILY, "mini-flux")
@@ -268,12 +268,6 @@ TABLES = (
     *("persistence", "edits", "comparisons", "power", "before", "before_edits", "arms", "rates", "quality", "broken"),
     *("scorers", "costs", "curves", "sites", "claims"),
 )
-# What the made-up study's names stand for, as `holdfast.methods.described` tells it.
-METHODS = {
-    "editors": {"uce": {"method": "uce", "site": "denoiser"}, "refact": {"method": "refact", "site": "text_encoder"}},
-    "tuners": {"lora": "lora", "dora": "dora", "dreambooth": "dreambooth"},
-    "switches": [],
-}
 
 
 def aggregate(root, statistics, hostile=False, whole=False, seeds=4):
@@ -288,7 +282,7 @@ def aggregate(root, statistics, hostile=False, whole=False, seeds=4):
         quality=[str(path) for path in sorted((root / "results/quality").rglob("*.csv"))],
         folder=str(root / "results"),
         relations=RELATIONS,
-        methods=METHODS,
+        methods=made_up.METHODS,
         statistics=statistics,
         outputs={name: path for name, path in outputs.items() if name not in ("causes", "prediction")},
         log=None,

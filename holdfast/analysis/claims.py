@@ -6,9 +6,11 @@ that the verdicts use; what is claimed of two editors or tuners as the mean diff
 else, by the paired permutation test of `comparisons`. That test's null distribution is symmetric, since swapping every
 edit turns the difference's sign, so a side's own p is half of the two-sided one, or what is missing of it from 1.
 
-Either side may come out, the claim or its contrary, and at the threshold both would be wrong; so the smaller of the two
-sides' p-values is doubled, and then adjusted (Holm) over all claims of a family and judge. That DoRA is the strongest
-of all follows from its comparisons with each other tuner, which are already adjusted: it has no test of its own.
+Either side may come out, the claim or its contrary. Of a pooled persistence one of the two is true, so the smaller
+p-value counts as it is; two cells may well not differ, when both sides are wrong, so of a difference the two-sided one
+counts. It is adjusted (Holm) over all claims of a family and judge; two claims about the same cells are one test. That
+DoRA is the strongest of all follows from its comparisons with each other tuner, which are already adjusted: it has no
+test of its own.
 """
 
 import numpy as np
@@ -55,14 +57,14 @@ def tabulate(tested, edited, sites, *, families, methods, draws, confidence, see
 
 def _pooled(known, margin, bootstrap):
     """That edits fail to persist: at all, wholly, and where the tuning has nothing to do with them."""
-    most, least = (f"less than {100 * share:g} % of their effect is left" for share in (1 - margin, margin))
     unrelated = [one for one in known if one.row["relation"] in UNRELATED]
     for claim, said, cells, threshold in (
-        ("edits_fail", f"Edits generally fail to persist through fine-tuning: {most}.", known, 1 - margin),
-        ("edits_reversed", f"Edits are reversed by fine-tuning: {least}.", known, margin),
-        ("unrelated_reverse", f"That is so even where the fine-tuning is tangential or unrelated to the edits: {most}.",
+        ("edits_fail", "Edits generally fail to persist through fine-tuning", known, 1 - margin),
+        ("edits_reversed", "Read strongly, edits are reversed by fine-tuning", known, margin),
+        ("unrelated_reverse", "Edits fail to persist even where the fine-tuning is tangential or unrelated to them",
          unrelated, 1 - margin),
     ):  # fmt: skip
+        said = f"{said}: less than {100 * threshold:g} % of their effect is left."
         row = {"claim": claim, "statement": said}
         if not cells:
             yield row | {"scope": "no edit with a clear effect was tuned on such pictures"}
@@ -73,6 +75,7 @@ def _pooled(known, margin, bootstrap):
         row |= {"scope": scope(cells), "n_cells": found.cells, "n_edits": len(found.edits), "threshold": threshold}
         row |= {"value": value, "ci_low": low, "ci_high": high}
         sides = below(threshold), above(threshold)
+        row["test"] = ("pooled", threshold, _told_apart(cells))
         yield row | {"p_value": min(sides), "p_supports": sides[0], "p_contradicts": sides[1]}
 
 
@@ -143,7 +146,13 @@ def _difference(pairs, bootstrap, sign=1):
     cells = [one for pair in pairs for one in pair[:2]]
     told = {name: found[name] for name in ("n_cells", "n_edits", "ci_low", "ci_high")}
     told |= {"scope": scope(cells), "value": found["difference"], "threshold": 0.0}
+    told["test"] = (sign, _told_apart(cells))
     return told | _sides(sign * found["difference"], found["p_permutation"])
+
+
+def _told_apart(cells):
+    """By which cells a test is told."""
+    return frozenset(map(id, cells))
 
 
 def _sides(difference, p_value):
@@ -164,9 +173,10 @@ def scope(cells):
 
 def _judged(rows, level):
     """The rows of a family and judge with their adjusted p-values and verdicts."""
-    adjusted = verdicts.holm([row.get("p_value", np.nan) for row in rows], [0] * len(rows))
-    for row, p_value in zip(rows, adjusted, strict=True):
-        row["p_holm"] = p_value
+    tests = {row.get("test", row["claim"]): row.get("p_value", np.nan) for row in rows}
+    adjusted = dict(zip(tests, verdicts.holm([*tests.values()], [0] * len(tests)), strict=True))
+    for row in rows:
+        row["p_holm"] = adjusted[row.get("test", row["claim"])]
         row["verdict"] = _verdict(row, level)
     for row in rows:
         if row["claim"] == "dora_strongest":
