@@ -6,6 +6,7 @@ Where the configuration names a method, it may give the path of a file (it ends 
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import sys
 from collections.abc import Mapping
@@ -31,6 +32,21 @@ def digest(path: str) -> str:
         ) from None
     except (SyntaxError, ValueError) as error:
         raise HoldfastError(f"{path}: this is no valid Python ({error}): correct it.") from None
+
+
+def constant(path: str, name: str) -> Any:
+    """What a method's file sets `name` to at its top level, without running it; None where it doesn't.
+
+    HoldfastError if there is no such file, or if the value is no literal.
+    """
+    digest(path)
+    for node in ast.parse(Path(path).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            try:
+                return ast.literal_eval(node.value)
+            except ValueError:
+                raise HoldfastError(f"{path}: {name} is computed: write its value out.") from None
+    return None
 
 
 def resolve(registry: Mapping[str, Any], name: str, attribute: str) -> Any:

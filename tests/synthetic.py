@@ -15,7 +15,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from holdfast.analysis import tables
-from tests import synthetic_causes
+from tests import made_up, synthetic_causes
 
 FAMILY = "mini-sd"
 FAMILIES = (FAMILY, "mini-flux")
@@ -266,7 +266,7 @@ def pictures(table, seeds=2, family=FAMILY):
 
 TABLES = (
     *("persistence", "edits", "comparisons", "power", "before", "before_edits", "arms", "rates", "quality", "broken"),
-    *("scorers", "costs", "curves"),
+    *("scorers", "costs", "curves", "sites", "claims"),
 )
 TRACED = synthetic_causes.TABLES
 
@@ -283,6 +283,7 @@ def aggregate(root, statistics, hostile=False, whole=False, seeds=4):
         quality=[str(path) for path in sorted((root / "results/quality").rglob("*.csv"))],
         folder=str(root / "results"),
         relations=RELATIONS,
+        methods=made_up.METHODS,
         statistics=statistics,
         outputs={name: path for name, path in outputs.items() if name not in TRACED},
         log=None,

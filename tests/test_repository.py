@@ -64,7 +64,7 @@ def test_the_package_knows_nothing_of_snakemake_and_stays_plain():
 def test_what_the_snakefile_imports_loads_in_no_time():
     code = (
         "import sys\n"
-        "from holdfast import config, devices, edits, labels, lineage, paths, plan, plugins, report, study\n"
+        "from holdfast import config, devices, edits, labels, lineage, methods, paths, plan, plugins, report, study\n"
         "print([name for name in ('torch', 'numpy', 'pandas', 'diffusers', 'jsonschema') if name in sys.modules])"
     )
     done = subprocess.run(

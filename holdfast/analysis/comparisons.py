@@ -58,7 +58,7 @@ def tabulate(tested, *, draws, confidence, seed):
             groups.setdefault((*(one.row[name] for name in others), one.measure.name), []).append(one)
         for (*shared, measure), cells in groups.items():
             for first, second in combinations(sorted(cells, key=lambda one: one.row[factor]), 2):
-                pair = _pair(first, second)
+                pair = paired(first, second)
                 if pair is None or first.row[factor] == second.row[factor]:
                     continue
                 levels = (first.row[factor], second.row[factor])
@@ -84,22 +84,27 @@ def _grids(measures):
     return [BY_NAME[name].grid if name in BY_NAME else name for name in measures]
 
 
-def _pair(first, second):
-    """The two cells on the edits that both have; None where there are none."""
+def paired(first, second):
+    """The two cells as a Pair, on the edits that both have; None where there are none."""
+    names, kept, full = aligned([first, second])
+    if not len(names) or not full.sum(axis=1).all():
+        return None
+    task = first.row["task"]
+    return Pair([(task, name) for name in names], kept, full, _discordant(first, second))
+
+
+def aligned(cells):
+    """The edits that all of some cells have, and what tuning left of an edit's effect and that effect, both times the
+    edit's pictures: (names, kept, full), float [cells, edits]."""
     tables = []
-    for one in (first, second):
+    for one in cells:
         units = one.units
         left = units.values["edited_tuned"] - units.values["tuned"]
         full = units.values["edited"] - units.values["base"]
-        tables.append(pd.DataFrame({"kept": left, "full": full, "weight": units.weights}, index=units.names))
-    a, b = tables[0].align(tables[1], join="inner", axis=0)
-    if a.empty:
-        return None
-    kept, full = (np.stack([part[name] * part["weight"] for part in (a, b)]) for name in ("kept", "full"))
-    if not full.sum(axis=1).all():
-        return None
-    task = first.row["task"]
-    return Pair([(task, name) for name in a.index], kept, full, _discordant(first, second))
+        tables.append(pd.DataFrame({"kept": left * units.weights, "full": full * units.weights}, index=units.names))
+    names = [name for name in tables[0].index if all(name in other.index for other in tables[1:])]
+    kept, full = (np.stack([table.loc[names, column] for table in tables]) for column in ("kept", "full"))
+    return names, kept, full
 
 
 def _discordant(first, second):
@@ -111,7 +116,7 @@ def _discordant(first, second):
 
 
 def compared(pairs, draws, confidence, seed):
-    """The columns of COLUMNS from n_cells on, the adjusted ones left out, of one `Pair` or the mean over several."""
+    """The mean difference of some pairs, as a dict: from `n_cells` to `p_mcnemar` of COLUMNS."""
     edits = list(dict.fromkeys(edit for pair in pairs for edit in pair.edits))
     at = {edit: n for n, edit in enumerate(edits)}
     places = [np.array([at[edit] for edit in pair.edits]) for pair in pairs]
@@ -131,14 +136,23 @@ def compared(pairs, draws, confidence, seed):
 
 
 def _redrawn(pairs, places, edits, draws, seed):
-    """Bootstrap draws of the mean difference: the edits of each task drawn with replacement, alike in all its cells."""
+    """Bootstrap draws of the mean difference."""
+    times = redraws(edits, draws, seed)
+    sums = [(times[:, at] @ pair.kept.T, times[:, at] @ pair.full.T) for pair, at in zip(pairs, places, strict=True)]
+    return _mean_difference(sums)
+
+
+def redraws(edits, draws, seed):
+    """How often each edit is drawn, float [draws, edits]: those of each task with replacement, alike in all its cells.
+
+    edits: (task, name) of each.
+    """
     times = np.zeros((draws, len(edits)))
     tasks = np.array([task for task, _ in edits])
     for n, task in enumerate(dict.fromkeys(tasks)):
         mine = np.flatnonzero(tasks == task)
         times[:, mine] = statistics.counts(len(mine), draws, seed + n)
-    sums = [(times[:, at] @ pair.kept.T, times[:, at] @ pair.full.T) for pair, at in zip(pairs, places, strict=True)]
-    return _mean_difference(sums)
+    return times
 
 
 def permuted(pairs, places, edits, observed, draws, seed):

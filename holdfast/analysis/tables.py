@@ -116,6 +116,7 @@ def read_csv(path):
     names = {*STATE, "task", "role", "measure", "edit", "rule", "job", "steps", "variant", "features", "reference"}
     names = (names | {"scorer", "kind", "version", "settings", "layer", "predictor"}) - {"train_seed"}
     names |= {"verdict", "here_verdict", "factor", "scale", "a", "b"}
+    names |= {"editors", "contrast", "editor_site", "tuner_site", "claim", "statement", "scope", "judge"}
     head = pd.read_csv(path, nrows=0).columns
     texts = [column for column in head if column in names]
     table = pd.read_csv(path, dtype=dict.fromkeys(texts, "str"), keep_default_na=False, na_values=[""])

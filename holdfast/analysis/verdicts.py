@@ -28,7 +28,7 @@ BEFORE, AFTER = ("base", "edited"), ("tuned", "edited_tuned")
 
 def p_values(units, margin):
     """The p-values of the three claims (TESTS) from an estimate's units in the four arms."""
-    above, below = _one_sided(units)
+    above, below = one_sided(units)
     return {
         "p_value": p_changed(units),
         "p_tost": max(above(1 - margin), below(1 + margin)),
@@ -38,12 +38,12 @@ def p_values(units, margin):
 
 def p_changed(units):
     """The p-value of the claim that R is not 1."""
-    above, below = _one_sided(units)
+    above, below = one_sided(units)
     return min(1.0, 2 * min(above(1), below(1)))
 
 
-def _one_sided(units):
-    """The p-values of the claims that R is above and below a share of the effect, as functions of that."""
+def one_sided(units):
+    """(above, below): functions of a share, the p-values of the claims that R is above it, and below it."""
     means = {arm: np.average(values, weights=units.weights) for arm, values in units.values.items()}
     least, most = units.range
     # An edit that lowers a measure is told as one that raises its negative.

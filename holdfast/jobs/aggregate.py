@@ -3,13 +3,13 @@
 from pathlib import Path, PurePosixPath
 
 
-def run(*, scores, quality, folder, relations, statistics, outputs, log):
+def run(*, scores, quality, folder, relations, methods, statistics, outputs, log):
     """Write the tables of docs/tables.md.
 
     scores, quality: the files below `folder`, scores/{family}/{lineage}/{probes}.parquet and
     quality/{family}/{lineage}.csv; the jobs' benchmark files lie in its benchmarks/. relations: corpus -> its relation
-    to the edits. statistics: draws, confidence and seed of the bootstrap, margin of the tests. outputs: name
-    of a table of docs/tables.md -> path.
+    to the edits. methods: of `holdfast.methods.described`. statistics: draws, confidence and seed of the bootstrap,
+    margin of the tests. outputs: name of a table of docs/tables.md -> path.
     """
     from holdfast import log as logs
 
@@ -21,6 +21,7 @@ def run(*, scores, quality, folder, relations, statistics, outputs, log):
         arms,
         before,
         broken,
+        claims,
         comparisons,
         costs,
         curves,
@@ -28,6 +29,7 @@ def run(*, scores, quality, folder, relations, statistics, outputs, log):
         persistence,
         power,
         rates,
+        sites,
         tables,
     )
 
@@ -44,6 +46,8 @@ def run(*, scores, quality, folder, relations, statistics, outputs, log):
     general_pictures = tables.collect_quality(measured)
     tested = persistence.measured(paired, **statistics)
     last = persistence.at_last_step(tested)
+    placed = sites.tabulate(last, methods["editors"], **bootstrap)
+    families = list(dict.fromkeys(family for family, *_ in cells.values()))
     made = {
         "before": before.tabulate(edited, **bootstrap),
         "before_edits": before.by_edit(edited),
@@ -51,6 +55,8 @@ def run(*, scores, quality, folder, relations, statistics, outputs, log):
         "edits": persistence.by_edit(paired),
         "curves": curves.tabulate(paired, **bootstrap),
         "comparisons": comparisons.tabulate(last, **bootstrap),
+        "sites": placed,
+        "claims": claims.tabulate(last, edited, placed, families=families, methods=methods, **statistics),
         "power": power.tabulate(last, confidence=statistics["confidence"]),
         "arms": arms.tabulate(pairing.rearranged(pictures), **bootstrap),
         "rates": rates.tabulate(pictures, **bootstrap),

@@ -17,7 +17,7 @@ def run(*, config, tables, pictures, figures, page, headline, log):
 
     from holdfast import artifacts
     from holdfast.analysis.tables import read_csv, read_parquet
-    from holdfast.report import answer
+    from holdfast.report import answer, claims
     from holdfast.report import page as pages
     from holdfast.report.arrange import by_family
 
@@ -31,5 +31,6 @@ def run(*, config, tables, pictures, figures, page, headline, log):
     )
     artifacts.write_text(page, text)
     found = answer.cells(frames["persistence"])
-    artifacts.write_text(headline, answer.headline(found, config["statistics"]["confidence"]))
+    told = claims.lines(frames["claims"])
+    artifacts.write_text(headline, answer.headline(found, config["statistics"]["confidence"], told))
     logger.info("%s: %.1f MB", page, len(text.encode()) / 1e6)

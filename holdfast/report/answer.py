@@ -266,9 +266,11 @@ def name(cell, found):
     return words.task(cell["task"]) + (f" ({', '.join(parts)})" if parts else "")
 
 
-def headline(found, confidence):
-    """The answer as plain text for the terminal: the sentences, then a table."""
-    return f"{textwrap.fill(lede(found), LINE)}\n\n{table(found, confidence)}" if found else f"{lede(found)}\n"
+def headline(found, confidence, claimed=()):
+    """The answer as plain text for the terminal: the sentences, a table, and lines on what was claimed."""
+    told = "\n".join(["", *claimed, ""]) if claimed else ""
+    said = f"{textwrap.fill(lede(found), LINE)}\n\n{table(found, confidence)}" if found else f"{lede(found)}\n"
+    return said + told
 
 
 def table(found, confidence):

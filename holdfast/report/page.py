@@ -10,7 +10,7 @@ import yaml
 
 from holdfast.analysis import costs as cost_tables
 from holdfast.analysis.pairing import ARMS
-from holdfast.report import answer, arrange, details, sections, strength, svg, why, words
+from holdfast.report import answer, arrange, claims, details, sections, sites, strength, svg, why, words
 from holdfast.report.gallery import arrange_pictures
 
 PACKAGES = (
@@ -69,6 +69,8 @@ def render(*, config, tables, pictures, figures, environment=None):
         why=why.section(tables["causes"], tables["persistence"], tables["prediction"]),
         strength=strength.section(tables["doses"]),
         broken=sections.broken(tables["broken"]),
+        sites=sites.section(tables["sites"], 1 - config["statistics"]["confidence"]),
+        claims=claims.section(tables["claims"]),
         scorers=tables["scorers"].to_dict("records"),
         pictures=shown,
         pictures_left_out=left_out,

@@ -33,6 +33,18 @@ rule aggregate_scores:
             category="Tables",
             labels={"table": "differences between cells"},
         ),
+        sites=report(
+            "results/tables/sites.csv",
+            caption="../../reports/aggregate_scores.rst",
+            category="Tables",
+            labels={"table": "method or place"},
+        ),
+        claims=report(
+            "results/tables/claims.csv",
+            caption="../../reports/aggregate_scores.rst",
+            category="Tables",
+            labels={"table": "the paper's claims"},
+        ),
         power=report(
             "results/tables/power.csv",
             caption="../../reports/tables/power.rst",
@@ -95,6 +107,7 @@ rule aggregate_scores:
         "../../envs/holdfast.yaml"
     params:
         relations=STUDY.relations(),
+        methods=methods.described(STUDY.config),
         statistics=dict(STUDY.config["statistics"]),
         code=traced("jobs.aggregate"),
     script:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from holdfast import causes, concepts, corpora, devices, judges, labels, lineage, paths, plugins, tables
+from holdfast import causes, concepts, corpora, devices, judges, labels, lineage, methods, paths, plugins, tables
 from holdfast.config import bound, check, read
 from holdfast.edits import read_preserve, read_shown
 from holdfast.errors import HoldfastError

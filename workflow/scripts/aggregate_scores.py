@@ -7,6 +7,7 @@ run(
     quality=list(snakemake.input.quality),
     folder="results",
     relations=snakemake.params.relations,
+    methods=snakemake.params.methods,
     statistics=snakemake.params.statistics,
     outputs=dict(snakemake.output.items()),
     log=snakemake.log[0],
