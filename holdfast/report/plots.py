@@ -69,13 +69,13 @@ def matrix(table, families, svg, png):
                         axes.text(y=y + high * 0.36, s=text, fontsize=7.5, **at)
                         span = words.span(seen["persistence"], seen["low"], seen["high"])
                         # Of two far ends, such as −160 to 240, little more than half fits at the usual size.
-                        axes.text(y=y + high * 0.72, s=span, fontsize=min(6.2, 72 * part / (0.6 * len(span))), **at)
+                        axes.text(y=y + high * 0.72, s=span, fontsize=min(6.2, 72 * part / (0.66 * len(span))), **at)
                 y += high
         legend = "left: CLIP’s choice between two texts, right: classifier"
         judges = {judge for cell in found for judge in cell["judges"]}
         legend = legend if len(judges) > 1 else f"judged by {judges.pop()}"
-        axes.text(0.1, height - 0.17, f"Share of the edit’s effect left after tuning, below it its interval; {legend}.", va="center",
-                  fontsize=7.5, color=style.MUTED)  # fmt: skip
+        told = f"Share of the edit’s effect left after tuning, below it its interval; {legend}."
+        axes.text(0.1, height - 0.17, told, va="center", fontsize=7.5, color=style.MUTED)
         style.save(drawn, svg, png)
 
 
