@@ -40,7 +40,7 @@ def test_the_page_fits_and_is_without_errors(browser, request, study, width, sch
 
 
 def test_the_matrix_says_aloud_what_its_colours_say(browser, matrix):
-    """Both judges' persistence, the verdict and, for all to see, the first judge's interval."""
+    """Both judges' persistence, the verdict and, for all to see, the left number's interval."""
     show(browser, matrix, 390)
     label, seen = browser.execute_script(
         "const a = document.querySelector('a.cell');"

@@ -34,7 +34,7 @@ def matrix(table, families, svg, png):
     count = sum(len(group["rows"]) for group in plan["groups"])
     wide, high, label = 1.06, 0.42, 1.5
     width = max(style.WIDTH, label + wide * len(plan["columns"]) + 0.1)
-    height = 0.68 + high * count + 0.3 * len(plan["groups"]) + 0.38
+    height = 0.68 + high * count + 0.3 * len(plan["groups"]) + 0.48
     from matplotlib.patches import Rectangle
 
     with style.figure(width, height) as drawn:
@@ -66,16 +66,18 @@ def matrix(table, families, svg, png):
                         axes.add_patch(box)
                         text = words.percent(seen["persistence"])
                         at = {"x": x + part / 2 - 0.01, "ha": "center", "va": "center", "color": style.ON_COLOUR}
-                        axes.text(y=y + high * 0.36, s=text, fontsize=7.5, **at)
+                        known = not np.isnan(seen["persistence"])
+                        axes.text(y=y + high * (0.36 if known else 0.5), s=text, fontsize=7.5, **at)
                         span = words.span(seen["persistence"], seen["low"], seen["high"])
                         # Of two far ends, such as −160 to 240, little more than half fits at the usual size.
-                        axes.text(y=y + high * 0.72, s=span, fontsize=min(6.2, 72 * part / (0.66 * len(span))), **at)
+                        size = min(6.2, 72 * part / (0.66 * len(span)))
+                        axes.text(y=y + high * 0.72, s=span if known else "", fontsize=size, **at)
                 y += high
-        legend = "left: CLIP’s choice between two texts, right: classifier"
+        legend = "Left: CLIP’s choice between two texts, right: classifier."
         judges = {judge for cell in found for judge in cell["judges"]}
-        legend = legend if len(judges) > 1 else f"judged by {judges.pop()}"
-        told = f"Share of the edit’s effect left after tuning, below it its interval; {legend}."
-        axes.text(0.1, height - 0.17, told, va="center", fontsize=7.5, color=style.MUTED)
+        legend = legend if len(judges) > 1 else f"Judged by {judges.pop()}."
+        told = f"Share of the edit’s effect left after tuning, below it its interval in per cent.\n{legend}"
+        axes.text(0.1, height - 0.22, told, va="center", fontsize=7.5, color=style.MUTED)
         style.save(drawn, svg, png)
 
 
