@@ -9,6 +9,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest  # noqa: E402
 
 from tests import tiny  # noqa: E402
+from tests.browser import browser, matrix, page  # noqa: E402, F401
 
 
 @pytest.fixture(scope="session")

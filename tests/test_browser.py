@@ -1,72 +1,14 @@
 """The page in a real browser: phone and desktop, light, dark and on paper, by keyboard, with prompts that bite."""
 
 import base64
-import shutil
-from urllib.parse import quote
+import hashlib
+import re
 
 import pytest
 
-from tests import synthetic
+from tests.browser import needs_browser, show
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-]
-
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER),
-    reason="No Chromium here: `apt-get install chromium chromium-driver` installs the browser that this test drives.",
-)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    from selenium import webdriver
-    from selenium.webdriver.chrome.options import Options
-    from selenium.webdriver.chrome.service import Service
-
-    options = Options()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    """Address of the report of the synthetic study with hostile prompts."""
-    return "file://" + quote(str(synthetic.write_page(tmp_path_factory.mktemp("page"), hostile=True)))
-
-
-@pytest.fixture(scope="module")
-def matrix(tmp_path_factory):
-    """Address of the report of the synthetic matrix: two families, two editors, seven tunings, four tasks."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic, "STEPS", synthetic.STEPS[-1:])  # a third of the work
-        path = synthetic.write_page(tmp_path_factory.mktemp("matrix"), draws=50, whole=True, seeds=2)
-    return "file://" + quote(str(path))
-
-
-def show(browser, page, width, scheme="light"):
-    """Open the page in a window of this width and colour scheme; errors of earlier pages are gone."""
-    browser.get_log("browser")
-    window = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", window)
-    media = {"media": "", "features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    browser.get(page)
+pytestmark = needs_browser
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -97,16 +39,17 @@ def test_the_page_fits_and_is_without_errors(browser, request, study, width, sch
     assert_not_blank(picture, dark=scheme == "dark")
 
 
-def test_a_cell_of_the_matrix_leads_to_its_pictures(browser, matrix):
-    """And it says aloud what its colours say: both judges' persistence and the verdict."""
+def test_the_matrix_says_aloud_what_its_colours_say(browser, matrix):
+    """Both judges' persistence, the verdict and, for all to see, the left number's interval."""
     show(browser, matrix, 390)
-    links = browser.execute_script("return [...document.querySelectorAll('a.cell')].map(a => a.getAttribute('href'))")
-    assert len(links) == 2 * (4 + 3) * 7
-    missing = browser.execute_script("return arguments[0].filter(id => !document.querySelector(id))", links)
-    assert missing == []
-    label = browser.execute_script("return document.querySelector('a.cell').getAttribute('aria-label')")
+    label, seen = browser.execute_script(
+        "const a = document.querySelector('a.cell');"
+        "return [a.getAttribute('aria-label'), a.querySelector('.span').innerText]"
+    )
     assert "CLIP " in label
     assert "classifier " in label
+    low, high = re.match(r"CLIP \S+ %, (\S+) to (\S+) %", label.replace("\N{NARROW NO-BREAK SPACE}", " ")).groups()
+    assert re.split("–| to ", seen) == [low, high]
     head = browser.execute_script(
         "const box = document.querySelector('.matrix'); box.scrollLeft = 200;"
         "return box.querySelector('tbody tr:nth-child(2) th').getBoundingClientRect().left"
@@ -146,10 +89,25 @@ def test_text_has_contrast_in_both_schemes(browser, page):
 def test_prompts_stay_text(browser, page):
     show(browser, page, 1440)
     assert browser.title != "owned"
-    assert browser.execute_script("return document.scripts.length") == 0
+    policy = browser.execute_script("return document.querySelector('meta[http-equiv]').content")
+    (script,) = browser.execute_script("return [...document.scripts].map(s => s.textContent)")
+    assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in policy
     text = browser.execute_script("return document.querySelector('#pictures').textContent")
     assert '<script>document.title="owned"</script> & "rose" $x_1$ <img src=x>' in text
     assert browser.execute_script("return document.querySelectorAll('img[src=\"x\"]').length") == 0
+
+
+def test_no_other_script_runs(browser, page):
+    """Even what got into the page all the same would be refused by its policy."""
+    show(browser, page, 1440)
+    browser.execute_script(
+        "const s = document.createElement('script'); s.textContent = 'document.title = \"owned\"';"
+        "document.body.append(s); const i = new Image(); i.setAttribute('onerror', 'document.title = \"owned\"');"
+        "document.body.append(i); i.src = 'data:,'"
+    )
+    refused = [line["message"] for line in browser.get_log("browser")]
+    assert sum("Content Security Policy" in message for message in refused) >= 2
+    assert browser.title != "owned"
 
 
 def test_everything_can_be_reached_by_keyboard(browser, page):
@@ -182,4 +140,16 @@ def test_the_page_prints(browser, page):
     assert browser.execute_script("return getComputedStyle(document.querySelector('nav')).display") == "none"
     pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"])
     assert pdf.startswith(b"%PDF")
-    assert 3 <= pdf.count(b"/Type /Page\n") <= 40
+    assert 3 <= pdf.count(b"/Type /Page\n") < 20
+    told = browser.execute_script("return [...document.querySelectorAll('.paper')].map(e => e.checkVisibility())")
+    assert told == [True], "paper says where the rest is"
+    controls = browser.execute_script(
+        "return [...document.querySelectorAll('.tools')].filter(e => e.checkVisibility()).length"
+    )
+    assert controls == 0
+
+
+def test_a_large_study_prints_on_few_pages(browser, matrix):
+    show(browser, matrix, 1440)
+    pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"])
+    assert 8 <= pdf.count(b"/Type /Page\n") < 30

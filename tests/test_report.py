@@ -1,5 +1,7 @@
 """Figures, sentences and the page: what they say follows the tables, and what they show is safe to open."""
 
+import base64
+import hashlib
 import io
 import re
 from html.parser import HTMLParser
@@ -64,7 +66,14 @@ def test_the_page_loads_nothing_and_stays_small(html):
     assert {value.split(":")[0] for value in loaded if not value.startswith("#")} == {"data"}
     assert not [key for key, _ in parser.found if key.startswith("on")]
     assert not re.search(r"url\((?!#)|@import", html)
-    assert "<script" not in html.lower()
+    (script,) = re.findall("<script[^>]*>(.*?)</script>", html, flags=re.DOTALL | re.IGNORECASE)
+    assert script == (ROOT / "holdfast/report/templates/study.js").read_text(encoding="utf-8")
+    assert len(script.splitlines()) < 200
+    policy = re.search('Content-Security-Policy" content="([^"]*)"', html)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in policy
+    assert policy.count("unsafe") == 1 and "style-src 'unsafe-inline';" in policy
+    assert not re.search(r"fetch|XMLHttp|import|eval|Function|innerHTML|http", script)
 
 
 def test_prompts_are_data(html):
@@ -210,6 +219,21 @@ def test_a_study_without_tunings_still_has_figures(root, tmp_path):
     assert "lora" not in (tmp_path / "c.svg").read_text()
 
 
+def test_numbers_are_told_short_and_to_the_last_digit():
+    assert words.span(0.6, 0.413, 0.8) == "41–80"
+    assert words.span(0.6, -0.05, 1.21) == "\N{MINUS SIGN}5 to 121"
+    assert words.span(0.6, np.nan, np.nan) == "too few"
+    assert words.span(np.nan, np.nan, np.nan) == words.MISSING
+    assert words.exact(np.float64(1 / 3), np.nan, None, np.int64(7), "uce") == "0.3333333333333333|||7|uce"
+
+
+def test_the_matrix_figure_shows_intervals(root):
+    cells = arrange.last_step(read(root, "persistence.csv"))
+    drawn = (root / "results/figures/matrix.svg").read_text(encoding="utf-8")
+    for _, row in cells[cells["measure"].isin(["efficacy", "classified_efficacy"])].iterrows():
+        assert f">{words.span(row['persistence'], row['ci_low'], row['ci_high'])}<" in drawn
+
+
 def test_inlined_figures_keep_to_themselves():
     drawing = (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="9" height="9">'
@@ -220,7 +244,7 @@ def test_inlined_figures_keep_to_themselves():
     assert 'id="steps-a"' in markup
     assert "url(#steps-c)" in markup
     assert 'href="#steps-a"' in markup
-    assert "fill: currentColor" in markup
+    assert "fill: var(--ink, #1d2127)" in markup, "the page's colour, and its own for a download"
     assert "width=" not in markup
     with pytest.raises(HoldfastError, match="is not SVG"):
         svg.inline("<svg", "steps", "")

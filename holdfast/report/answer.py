@@ -57,7 +57,7 @@ RULES = (
 FACTORS = {"editor": "editor", "tuner": "tuner", "site": "site", "relation": "corpus", "family": "family"}
 TOLD = ("editor", "tuner", "relation")  # the answer's last sentence names these; the page's tables have all
 ORDERS = {"editor": EDITORS, "tuner": TUNERS, "site": SITES, "relation": RELATIONS}
-FEW = 4  # cells that are told one by one, in sentences and cards; more are counted
+FEW = 3  # cells that are told one by one, in sentences and cards; more are counted
 LINES = 12  # cells that the terminal lists one by one
 LINE = 100  # characters of a line of sentences there
 
@@ -154,7 +154,7 @@ def _each(found):
         reason = NO_INTERVAL if interval == words.MISSING else REASON
         reason = reason.format(left=words.percent(cell["persistence"]), interval=interval)
         told += f": {reason}" if cell["verdict"] != "none" else ""
-        yield f"{name(cell, found)} {told}.{_witness(cell)}"
+        yield f"{name(cell, found)} {told}{_witness(cell)}."
 
 
 def _counted(found):
@@ -247,7 +247,7 @@ def _alone(cell):
 
 
 def _witness(cell):
-    """What the second judge says of the same pictures, as a sentence to follow the first's; empty without one."""
+    """What the second judge says of the same pictures, to follow what the first says; empty without one."""
     names = list(cell["judges"])
     if len(names) < 2 or pd.isna(cell["judges"][names[1]]["persistence"]):
         return ""
@@ -256,8 +256,8 @@ def _witness(cell):
     certain = "" if interval == words.MISSING else f" ({interval})"
     left = words.percent(seen["persistence"])
     if names[1] == "CLIP":
-        return f" That is what the classifier sees; by CLIP’s choice between two texts it is {left}{certain}."
-    return f" That is CLIP’s choice between two texts; the classifier still sees {left}{certain}."
+        return f"; that is what the classifier sees, by CLIP’s choice between two texts it is {left}{certain}"
+    return f"; that is CLIP’s choice between two texts, the classifier still sees {left}{certain}"
 
 
 def name(cell, found):

@@ -2,7 +2,7 @@
 
 import base64
 
-from holdfast.report import arrange, words
+from holdfast.report import arrange, places, words
 from holdfast.report.pictures import ROLES
 
 
@@ -31,6 +31,7 @@ def _edit(table):
     first = table.iloc[0]
     states = table.drop_duplicates("lineage").to_dict("records")
     labels, columns, at = arrange.grid(states)
+    tuned = {label: places.pictures(row) for label, row in places.tuned(states).items()}
     probes = []
     for _, part in table.groupby("probe", sort=False):
         by_state = {
@@ -43,7 +44,7 @@ def _edit(table):
         ]
         probes.append({"role": part.iloc[0]["role"], "prompt": part.iloc[0]["prompt"], "rows": rows})
     probes.sort(key=lambda probe: ROLES.index(probe["role"]) if probe["role"] in ROLES else len(ROLES))
-    names = {"id": first["edit"], "source": first["source"], "target": first["target"] or "nothing"}
+    names = {"id": first["edit"], "source": first["source"], "target": first["target"] or "nothing", "tuned": tuned}
     return {**names, "columns": columns, "probes": probes, "pictures": len(table)}
 
 

@@ -1,5 +1,7 @@
-"""The standalone page: everything in one file, no script, no network."""
+"""The standalone page: everything in one file, one script of its own, no network."""
 
+import base64
+import hashlib
 import importlib.metadata
 import platform
 from pathlib import Path
@@ -10,13 +12,14 @@ import yaml
 
 from holdfast.analysis import costs as cost_tables
 from holdfast.analysis.pairing import ARMS
-from holdfast.report import answer, arrange, claims, details, sections, sites, strength, svg, why, words
+from holdfast.report import answer, arrange, claims, details, places, sections, sites, strength, svg, why, words
 from holdfast.report.gallery import arrange_pictures
 
 PACKAGES = (
     *("torch", "diffusers", "transformers", "peft", "accelerate", "open_clip_torch", "torchmetrics", "safetensors"),
     *("snakemake", "numpy"),
 )
+TEMPLATES = Path(__file__).parent / "templates"
 PICTURE_BUDGET = 8_000_000  # bytes of pictures before base64 adds a third: the page stays under 15 MB
 
 # beginning of a figure's name -> (title, the rule that draws it, the tables that it is drawn from)
@@ -39,12 +42,13 @@ def render(*, config, tables, pictures, figures, environment=None):
     """
     found = answer.cells(tables["persistence"])
     shown, left_out = arrange_pictures(pictures, PICTURE_BUDGET)
-    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
+    loader = jinja2.FileSystemLoader(TEMPLATES)
     templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     templates.trim_blocks = templates.lstrip_blocks = True
-    templates.globals |= {"words": words, "arrange": arrange, "badge": answer.badge}
+    templates.globals |= {"words": words, "arrange": arrange, "places": places, "badge": answer.badge}
     last, earlier = _steps(tables["persistence"])
     return templates.get_template("study.html").render(
+        script=script(),
         config=config,
         study=config["study"],
         confidence=config["statistics"]["confidence"],
@@ -58,6 +62,7 @@ def render(*, config, tables, pictures, figures, environment=None):
         compared=[] if len(found) <= answer.FEW else answer.compared(found),
         sentences=details.sentences(found, tables["persistence"], tables["edits"], tables["rates"]),
         figures={name: _figure(name, text) for name, text in figures.items()},
+        cells=places.cells(found, shown),
         last=last,
         earlier=earlier,
         states=arrange.outcome_rates(tables["rates"]).to_dict("records"),
@@ -82,6 +87,13 @@ def render(*, config, tables, pictures, figures, environment=None):
     )
 
 
+def script():
+    """The page's script: {text, hash}; by its hash the page's policy allows this one and no other."""
+    text = (TEMPLATES / "study.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    return {"text": markupsafe.Markup(text), "hash": f"sha256-{digest}"}
+
+
 def surroundings():
     """Versions and machine, without names of hosts, users or folders."""
     found = {"Python": platform.python_version()}
@@ -95,7 +107,8 @@ def surroundings():
 
 def _figure(name, text):
     title, rule, tables = FIGURES[name.partition("-")[0]]
-    markup = markupsafe.Markup(svg.inline(text, name, title))  # our own drawing, re-serialised: the one unescaped value
+    # Our own drawing, re-serialised: with the script, this is all that isn't escaped.
+    markup = markupsafe.Markup(svg.inline(text, name, title))
     return {"name": name, "title": title, "rule": rule, "tables": tables, "markup": markup}
 
 

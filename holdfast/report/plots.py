@@ -21,7 +21,8 @@ def nothing(svg, png, reason=NO_CELL):
 
 def matrix(table, families, svg, png):
     """The whole study as a heat map: a row per family, editor and task, a column per tuning; in each cell the
-    persistence on the edits' own prompts at the last tuning step, by CLIP (left) and the classifier (right).
+    persistence on the edits' own prompts at the last tuning step, by CLIP (left) and the classifier (right), with its
+    interval in per cent below.
 
     table: persistence.csv as a frame. families: their order.
     """
@@ -31,9 +32,9 @@ def matrix(table, families, svg, png):
         return
     plan = arrange.matrix(found)
     count = sum(len(group["rows"]) for group in plan["groups"])
-    wide, high, label = 0.98, 0.32, 1.5
+    wide, high, label = 1.06, 0.42, 1.5
     width = max(style.WIDTH, label + wide * len(plan["columns"]) + 0.1)
-    height = 0.68 + high * count + 0.3 * len(plan["groups"]) + 0.38
+    height = 0.68 + high * count + 0.3 * len(plan["groups"]) + 0.48
     from matplotlib.patches import Rectangle
 
     with style.figure(width, height) as drawn:
@@ -64,14 +65,19 @@ def matrix(table, families, svg, png):
                         box = Rectangle((x, y + 0.02), part - 0.02, high - 0.04, facecolor=colour, linewidth=0)
                         axes.add_patch(box)
                         text = words.percent(seen["persistence"])
-                        axes.text(x + part / 2 - 0.01, y + high / 2, text, ha="center", va="center", fontsize=7.5,
-                                  color=style.ON_COLOUR)  # fmt: skip
+                        at = {"x": x + part / 2 - 0.01, "ha": "center", "va": "center", "color": style.ON_COLOUR}
+                        known = not np.isnan(seen["persistence"])
+                        axes.text(y=y + high * (0.36 if known else 0.5), s=text, fontsize=7.5, **at)
+                        span = words.span(seen["persistence"], seen["low"], seen["high"])
+                        # Of two far ends, such as −160 to 240, little more than half fits at the usual size.
+                        size = min(6.2, 72 * part / (0.66 * len(span)))
+                        axes.text(y=y + high * 0.72, s=span if known else "", fontsize=size, **at)
                 y += high
-        legend = "left: CLIP’s choice between two texts, right: classifier"
+        legend = "Left: CLIP’s choice between two texts, right: classifier."
         judges = {judge for cell in found for judge in cell["judges"]}
-        legend = legend if len(judges) > 1 else f"judged by {judges.pop()}"
-        axes.text(0.1, height - 0.17, f"Share of the edit’s effect left after tuning; {legend}.", va="center",
-                  fontsize=7.5, color=style.MUTED)  # fmt: skip
+        legend = legend if len(judges) > 1 else f"Judged by {judges.pop()}."
+        told = f"Share of the edit’s effect left after tuning, below it its interval in per cent.\n{legend}"
+        axes.text(0.1, height - 0.22, told, va="center", fontsize=7.5, color=style.MUTED)
         style.save(drawn, svg, png)
 
 

@@ -96,8 +96,8 @@ def arms(table, persistence):
 
 
 def quality(table):
-    """quality.csv for the page: {families: [{title, columns, rows: [{label, cells}]}], features, references}, a family
-    once for each features that it was measured by.
+    """quality.csv for the page: {families: [{family, title, columns, rows: [{label, cells}]}], features, references}, a
+    family once for each features that it was measured by.
 
     Means over variants and training seeds at the last tuning step. A cell is None or {fid, kid, clip_score, n, models};
     n: pictures per model.
@@ -117,7 +117,7 @@ def quality(table):
         title = f"{family}, {features}" if table["features"].nunique() > 1 else family
         labels, columns, at = arrange.grid(part.to_dict("records"))
         rows = [{"label": label, "cells": [at.get((label, column)) for column in columns]} for label in labels]
-        families.append({"title": title, "columns": columns, "rows": rows})
+        families.append({"family": family, "title": title, "columns": columns, "rows": rows})
     features, references = (list(dict.fromkeys(table[column])) for column in ("features", "reference"))
     return {"families": families, "features": features, "references": references}
 

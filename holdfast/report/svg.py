@@ -7,10 +7,11 @@ from holdfast.errors import HoldfastError
 from holdfast.report import style
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-# The figures' colours -> the page's custom properties, so that a figure follows the page into dark mode.
-THEME = {style.INK: "currentColor", style.MUTED: "var(--muted)", style.LINE: "var(--line)", style.PAPER: "var(--paper)"}
-THEME |= {colour: f"var(--series-{n})" for n, colour in enumerate(style.SERIES)}
-THEME |= {style.OUTCOMES["other"]: "var(--other)"}
+# The figures' colours -> the page's custom properties, so that a figure follows the page into dark mode. Its own colour
+# stands behind the comma: the page's script puts it back when a figure is downloaded.
+NAMES = {style.INK: "ink", style.MUTED: "muted", style.LINE: "line", style.PAPER: "paper"}
+NAMES |= {colour: f"series-{n}" for n, colour in enumerate(style.SERIES)} | {style.OUTCOMES["other"]: "other"}
+THEME = {colour: f"var(--{name}, {colour})" for colour, name in NAMES.items()}
 
 
 def inline(text, name, title):

@@ -50,6 +50,25 @@ def between(low, high):
     return f"{_round(100 * low, 0)} to {_round(100 * high, 0)}\N{NARROW NO-BREAK SPACE}%"
 
 
+def span(value, low, high):
+    """As `interval`, where there is little room: '41–80'; with a negative end '−5 to 40', lest the dash be a minus."""
+    if math.isnan(low) or math.isnan(high):
+        return MISSING if math.isnan(value) else "too few"
+    low, high = _round(100 * low, 0), _round(100 * high, 0)
+    return f"{low} to {high}" if "\N{MINUS SIGN}" in low + high else f"{low}\N{EN DASH}{high}"
+
+
+def exact(*values):
+    """Values for a machine, with a bar between: numbers in full, nothing where there is none."""
+    return "|".join(_exact(value) for value in values)
+
+
+def _exact(value):
+    if value is None or value != value:
+        return ""
+    return repr(float(value)) if isinstance(value, float) else str(value)
+
+
 def interval(value, low, high):
     """The interval of a value: as `between`, but 'too few' where the value is known and its interval isn't."""
     known = not math.isnan(value) and (math.isnan(low) or math.isnan(high))
