@@ -12,7 +12,7 @@ import yaml
 
 from holdfast.analysis import costs as cost_tables
 from holdfast.analysis.pairing import ARMS
-from holdfast.report import answer, arrange, claims, details, places, sections, sites, strength, svg, why, words
+from holdfast.report import answer, arrange, claims, details, orders, places, sections, sites, strength, svg, why, words
 from holdfast.report.gallery import arrange_pictures
 
 PACKAGES = (
@@ -70,6 +70,10 @@ def render(*, config, tables, pictures, figures, environment=None):
         comparisons=sections.comparisons(tables["comparisons"]),
         before=sections.before(tables["before"]),
         arms=sections.arms(tables["arms"], tables["persistence"]),
+        orders={
+            "sentences": [*orders.sentences(tables["arms"])],
+            "neighbours": orders.neighbours(tables["arms"]),
+        },
         quality=sections.quality(tables["quality"]),
         why=why.section(tables["causes"], tables["persistence"], tables["prediction"]),
         strength=strength.section(tables["doses"]),
