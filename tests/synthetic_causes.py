@@ -21,7 +21,7 @@ def write(root, relations, outputs):
         tuned = f"{editor}.0/{TuneStep(tuner, site, corpus, seed)}"
         left = float(part["persistence"].mean())
         paths = {"text_path": 1.0, "denoiser_path": 0.0 if left != left else 0.2 + 0.7 * left}
-        whole = WHOLE | {"dose": 0.02 * SIZE[tuner] * step**0.5, "fit": 0.05 * step**0.3}
+        whole = WHOLE | {"dose": 0.2, "norm": 0.02 * SIZE[tuner] * step**0.5, "fit": 0.05 * step**0.3}
         for owner, measures in ((edit, paths), ("", whole)):
             rows.setdefault(family, {}).update(
                 {(task, task, owner, tuned, step, "", name): value for name, value in measures.items()}

@@ -44,8 +44,9 @@ def test_a_tuner_that_takes_half_of_the_edit_back_is_seen_in_every_layer(weights
     assert found["", "first_angle"] == pytest.approx(0, abs=1e-4)
     taken = sum(np.square(change).sum() for change in back.values())
     assert found["", "touched"] == pytest.approx(taken / (taken + 0.09))
-    edited = sum(np.square(base[name] + edit[name]).sum() for name in edit)
-    assert found["", "dose"] == pytest.approx(np.sqrt((taken + 0.09) / (edited + np.square(base["o"]).sum())))
+    assert found["", "norm"] == pytest.approx(np.sqrt(taken + 0.09))
+    whole = sum(np.square(base[name]).sum() for name in (*edit, "o"))
+    assert found["", "dose"] == pytest.approx(np.sqrt((taken + 0.09) / whole))
     assert found["", "along_magnitude"] + found["", "along_direction"] == pytest.approx(-0.5)
 
 

@@ -25,7 +25,7 @@ def tables(size, fit=lambda dose: dose, steps=STEPS, tasks=("role",)):
                 cell = dict(zip(CELL, ["f", task, "uce", tuner, "denoiser", "c", "related", step], strict=True))
                 dose = dose_of(step)
                 for variant, off in (("v0", 0.9), ("v1", 1.1)):  # their mean is the cell's dose
-                    for measure, value in (("dose", dose * off), ("fit", fit(dose) * off)):
+                    for measure, value in (("norm", dose * off), ("fit", fit(dose) * off)):
                         causes.append(cell | {"train_seed": 0, "variant": variant, "edit": "", "layer": "",
                                               "measure": measure, "value": value})  # fmt: skip
                 for name, rate in RATES.items():

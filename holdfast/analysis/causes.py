@@ -21,7 +21,7 @@ def of_weights(base, edited, tuned, edited_tuned) -> Iterator[tuple[str, str, fl
     `remaining`: `1 + along - along_control`, what the weights say that persistence is.
     `first_angle`: smallest principal angle in degrees between the edit's inputs and the tuner's leading ones.
     `touched`: share of the tuner's squared change that is in edited matrices.
-    `dose`: norm of the tuner's change relative to that of the weights it changed.
+    `norm`: Frobenius norm of the tuner's change. `dose`: relative to that of the base's weights that it changed.
     `magnitude`: share of the tuner's squared change that alters the lengths of rows; `along_magnitude` and
     `along_direction`: what the two parts of the change have of the edit, in sum `along`.
 
@@ -49,7 +49,9 @@ def of_weights(base, edited, tuned, edited_tuned) -> Iterator[tuple[str, str, fl
     yield "", "first_angle", min((angle for angle in angles if not math.isnan(angle)), default=math.nan)
     size = _squares(moved.values())
     yield "", "touched", _ratio(whole.tune, size)
-    yield "", "dose", math.sqrt(_ratio(size, _squares(before[name] for name, matrix in moved.items() if matrix.any())))
+    yield "", "norm", math.sqrt(size)
+    own = _squares(_matrix(base[name]) for name, matrix in moved.items() if matrix.any())
+    yield "", "dose", math.sqrt(_ratio(size, own))
     yield "", "magnitude", _ratio(_squares(magnitude for magnitude, _ in parts.values()), size)
     for number, part in enumerate(("along_magnitude", "along_direction")):
         yield "", part, _along(change, {name: pair[number] for name, pair in parts.items()})

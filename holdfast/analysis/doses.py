@@ -1,10 +1,10 @@
 """Tuners at equal strength: after as many steps, when they changed the weights as much, when they learned as much.
 
 Two tuners at their last steps differ in how they change weights and in how far they went. Here each course of a tuning
-is read where both courses have come equally far: by training steps, by the size of the change relative to the weights
-that it changes (`dose` of the causes), or by how much of the corpus' loss is gone (`fit`). Between two snapshots what
-is left of an edit is read off a straight line, over the logarithm of steps and of sizes; beyond a course's own
-snapshots nothing is read. The place is the furthest that both reach. There the two are compared as cells are
+is read where both courses have come equally far: by training steps, by the size of the change (`norm` of the causes,
+which has one scale for all tuners), or by how much of the corpus' loss is gone (`fit`). Between two snapshots what is
+left of an edit is read off a straight line, over the logarithm of steps and of sizes; beyond a course's own snapshots
+nothing is read. The place is the furthest that both reach. There the two are compared as cells are
 (`comparisons.compared`), edit by edit.
 """
 
@@ -19,7 +19,7 @@ from holdfast.analysis.measures import BY_NAME
 from holdfast.analysis.pairing import ARMS, CELL
 
 # Name of a scale -> the measure of causes.csv that it is, and whether it is read by its logarithm.
-SCALES = {"steps": (None, True), "size": ("dose", True), "fit": ("fit", False)}
+SCALES = {"steps": (None, True), "size": ("norm", True), "fit": ("fit", False)}
 COURSE = CELL[:-1]
 SHARED = [name for name in COURSE if name != "tuner"]
 COLUMNS = [
@@ -29,13 +29,13 @@ COLUMNS = [
 
 
 def reached(causes):
-    """How far every snapshot has come: CELL, `dose` and `fit`, means over models and training seeds.
+    """How far every snapshot has come: CELL, `norm` and `fit`, means over models and training seeds.
 
     causes: the table of that name.
     """
-    rows = causes[(causes["layer"] == "") & (causes["edit"] == "") & causes["measure"].isin(["dose", "fit"])]
+    rows = causes[(causes["layer"] == "") & (causes["edit"] == "") & causes["measure"].isin(["norm", "fit"])]
     wide = rows.groupby([*CELL, "measure"], sort=False)["value"].mean().unstack("measure")
-    return wide.reindex(columns=["dose", "fit"]).reset_index().rename_axis(columns=None)
+    return wide.reindex(columns=["norm", "fit"]).reset_index().rename_axis(columns=None)
 
 
 def tabulate(causes, persistence, edits, *, draws, confidence, seed):
@@ -91,8 +91,8 @@ def _courses(causes, persistence, edits):
         full = ((means["edited"] - means["base"]) * weight).unstack("edit")[kept.columns]
         if kept.empty:
             continue
-        far = part.groupby("tuning_step")[["dose", "fit"]].first()
-        places = {"steps": far.index.to_numpy(float), "size": far["dose"].to_numpy(), "fit": far["fit"].to_numpy()}
+        far = part.groupby("tuning_step")[["norm", "fit"]].first()
+        places = {"steps": far.index.to_numpy(float), "size": far["norm"].to_numpy(), "fit": far["fit"].to_numpy()}
         course = {"key": dict(zip(COURSE, key, strict=True)), "measure": measure, "places": places}
         out.append(course | {"edits": list(kept.columns), "kept": kept.to_numpy(), "full": full.to_numpy()})
     return out

@@ -15,13 +15,13 @@ def by_size(causes, persistence, svg, png):
     """
     first = {task: next(iter(measures.values())) for task, measures in answer.OWN.items()}
     own = persistence[persistence["measure"] == persistence["task"].map(first)]
-    table = own.merge(doses.reached(causes), on=CELL).dropna(subset="dose")
+    table = own.merge(doses.reached(causes), on=CELL).dropna(subset="norm")
     if table.empty:
         nothing(svg, png, "No tuning of this study was traced.")
         return
     rows, columns = arrange.tasks(table["task"]), arrange.editors(table["editor"])
     tunings = [tuning["label"] for tuning in arrange.tunings(table.to_dict("records"))]
-    ticks = _ticks(table["dose"].min(), table["dose"].max())
+    ticks = _ticks(table["norm"].min(), table["norm"].max())
     legend = 0.2 * -(-len(tunings) // 2) + 0.25
     height = 1.6 * len(rows) + 0.75 + legend
     with style.figure(style.WIDTH, height) as drawn:
@@ -36,9 +36,9 @@ def by_size(causes, persistence, svg, png):
                 for number, label in enumerate(tunings):
                     colour, marker = style.SERIES[number % len(style.SERIES)], "o^Dv"[number // len(style.SERIES) % 4]
                     handles[label] = key(marker, colour, label, line="-")
-                    line = arrange.of_tuning(panel, label).dropna(subset="persistence").sort_values("dose")
+                    line = arrange.of_tuning(panel, label).dropna(subset="persistence").sort_values("norm")
                     axes.plot(
-                        line["dose"], line["persistence"], color=colour, marker=marker, markersize=4, linewidth=1.4
+                        line["norm"], line["persistence"], color=colour, marker=marker, markersize=4, linewidth=1.4
                     )
                 if panel["persistence"].isna().all():
                     told = "no clear effect" if len(panel) else "not studied"
@@ -46,7 +46,7 @@ def by_size(causes, persistence, svg, png):
         axes = grid[0, 0]
         axes.set_xscale("log")
         axes.set_xlim(ticks[0] / 1.1, ticks[-1] * 1.1)
-        axes.set_xticks(ticks, [words.percent(tick, digits=int(tick < 0.01)) for tick in ticks])
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
         known = table["persistence"].dropna()
         axes.set_ylim(max(-1.0, min(-0.04, known.min() - 0.05)), min(1.6, max(1.1, known.max() + 0.05)))
@@ -54,7 +54,7 @@ def by_size(causes, persistence, svg, png):
         axes.set_yticks(share, [words.percent(value) for value in share])
         for axes in grid[:, 0]:
             axes.set_ylabel("persistence")
-        drawn.text(0.55, (0.09 + legend) / height, "size of the tuning's change, of the weights that it changes",
+        drawn.text(0.55, (0.09 + legend) / height, "size of the tuning's change (norm over all weights)",
                    ha="center", color=style.MUTED)  # fmt: skip
         drawn.legend(handles=[handles[label] for label in tunings], loc="lower center", ncols=2, borderaxespad=0.1)
         style.save(drawn, svg, png)
