@@ -36,10 +36,10 @@ def agreed(verdicts):
 
 
 def section(table):
-    """claims.csv for the page, a block per claim: {statement, shares, rows, notes}.
+    """claims.csv for the page, a block per claim: {statement, shares, rows, tested, untested}.
 
     rows: {family, part, verdict, judges: {judge: row of the table}}, none where nothing of the claim was tested.
-    shares: whether the figures are persistences, and not differences. notes: what it was tested on, and why not.
+    shares: whether the figures are persistences, and not differences. tested, untested: on what, and why not.
     """
     blocks = {}
     for (claim, family), part in table.groupby(["claim", "family"], sort=False):
@@ -47,15 +47,17 @@ def section(table):
         own = part.set_index("judge").to_dict("index")
         tested = {judge: row for judge, row in own.items() if row["verdict"] != UNTESTED}
         row = {"family": family, "part": _part(name, which), "judges": tested, "verdict": agreed(part["verdict"])}
-        block = blocks.setdefault(name, {"statement": part["statement"].iloc[0], "rows": [], "notes": {}})
+        block = blocks.setdefault(
+            name, {"statement": part["statement"].iloc[0], "rows": [], "tested": {}, "untested": {}}
+        )
         block["rows"].append(row)
         named = ", ".join(filter(None, (family, row["part"])))
         scopes = list(dict.fromkeys(one["scope"] for one in (tested or own).values()))
         if not tested:
-            block["notes"].setdefault(f"Not tested, {'; '.join(scopes)}", []).append(named)
+            block["untested"].setdefault("; ".join(scopes), []).append(named)
         elif not which or name == "switch":
             told = [f"{judge}: {one['scope']}" for judge, one in tested.items()] if len(scopes) > 1 else scopes
-            block["notes"].setdefault(f"Tested on {'; '.join(told)}", []).append(named)
+            block["tested"].setdefault("; ".join(told), []).append(named)
     return [_block(name, block) for name, block in blocks.items()]
 
 
@@ -69,8 +71,8 @@ def _part(name, which):
 
 def _block(name, block):
     seen = [one for row in block["rows"] for one in row["judges"].values()]
-    notes = [f"{note} ({'; '.join(of)})." for note, of in block["notes"].items()]
-    block |= {"shares": any(one["threshold"] > 0 for one in seen), "notes": notes}
+    block |= {"shares": any(one["threshold"] > 0 for one in seen)}
+    block |= {kind: [f"{'; '.join(of)}: {why}" for why, of in block[kind].items()] for kind in ("tested", "untested")}
     block |= {"statement": SWITCH} if name == "switch" else {}
     return block if seen else {**block, "rows": []}
 
