@@ -325,3 +325,18 @@ def test_the_headline_is_the_table_of_the_answer(root):
     assert "reports/study.html" in text
     with pytest.raises(HoldfastError, match="hasn't finished"):
         headline.text(root / "nowhere")
+
+
+def test_the_tables_of_the_findings_are_the_studys(root):
+    from benchmarks import findings
+
+    told = "\n".join(findings.section(root))
+    claims = read(root, "claims.csv")
+    tested = claims[claims["verdict"] != "not tested"]
+    assert len(tested) >= 2
+    for row in tested.to_dict("records"):
+        line = next(
+            line for line in told.splitlines() if line.startswith(f"| {row['claim']} |") and row["judge"] in line
+        )
+        assert words.percent(row["value"]) in line and f"**{row['verdict']}**" in line
+    assert "### Where edits are lost" in told and "2 cells, " in told
