@@ -26,7 +26,7 @@ def by_size(causes, persistence, svg, png):
     height = 1.6 * len(rows) + 0.75 + legend
     with style.figure(style.WIDTH, height) as drawn:
         grid = drawn.subplots(len(rows), len(columns), squeeze=False, sharex=True, sharey=True)
-        drawn.subplots_adjust(0.14, (0.45 + legend) / height, 0.975, 1 - 0.3 / height, wspace=0.08, hspace=0.26)
+        drawn.subplots_adjust(0.14, (0.45 + legend) / height, 0.975, 1 - 0.3 / height, wspace=0.14, hspace=0.26)
         handles = {}
         for r, task in enumerate(rows):
             for c, editor in enumerate(columns):
@@ -45,7 +45,7 @@ def by_size(causes, persistence, svg, png):
                     axes.text(0.5, 0.5, told, transform=axes.transAxes, ha="center", color=style.MUTED)
         axes = grid[0, 0]
         axes.set_xscale("log")
-        axes.set_xlim(ticks[0] / 1.1, ticks[-1] * 1.1)
+        axes.set_xlim(ticks[0] / 1.25, ticks[-1] * 1.25)
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
         known = table["persistence"].dropna()

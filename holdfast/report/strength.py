@@ -2,26 +2,25 @@
 
 from holdfast.report import sections, words
 
+# Scale -> how the table and a sentence name it.
 SCALES = {"steps": "after as many steps", "size": "with a change of the same size", "fit": "with as good a fit"}
 
 
 def section(table):
-    """doses.csv for the page: {sentences, rows: of all cells together, with `scale` and `prompts` in words}."""
-    rows = [
-        row | {"scale": SCALES[row["scale"]], "prompts": sections.GRIDS[row["measure"]], "named": row["scale"]}
-        for row in table[table["n_cells"] > 1].to_dict("records")
-    ]
+    """doses.csv for the page: {sentences, rows: of all cells together, with `prompts` in words}."""
+    rows = table[table["n_cells"] > 1].to_dict("records")
+    rows = [row | {"prompts": sections.GRIDS[row["measure"]]} for row in rows]
     return {"sentences": [*_sentences(rows)], "rows": rows}
 
 
 def _sentences(rows):
-    """For every pair of tuners what their own prompts keep at equal strength, by the first judge who saw them."""
+    """What each pair of tuners keeps of the edits on their own prompts at equal strength, by the first judge."""
     for a, b in dict.fromkeys((row["a"], row["b"]) for row in rows):
-        mine = [row for row in rows if (row["a"], row["b"]) == (a, b) and row["measure"] == "own"]
         told = [
-            f"{row['scale']} {words.percent(row['persistence_a'])} or {words.percent(row['persistence_b'])} "
+            f"{words.percent(row['persistence_a'])} and {words.percent(row['persistence_b'])} {SCALES[row['scale']]} "
             f"(p = {words.chance(row['p_holm'])})"
-            for row in mine
+            for row in rows
+            if (row["a"], row["b"], row["measure"]) == (a, b, "own")
         ]
         if told:
-            yield f"Of the edits’ effect {a} or {b} leave {words.listing(told)}."
+            yield f"Of the edits’ effect, {a} and {b} leave {words.listing(told)}."
