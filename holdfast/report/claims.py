@@ -42,13 +42,13 @@ def section(table):
     shares: whether the figures are persistences, and not differences. tested, untested: on what, and why not.
     """
     blocks = {}
-    for (claim, family), part in table.groupby(["claim", "family"], sort=False):
+    for (claim, family), mine in table.groupby(["claim", "family"], sort=False):
         name, _, which = claim.partition(":")
-        own = part.set_index("judge").to_dict("index")
+        own = mine.set_index("judge").to_dict("index")
         tested = {judge: row for judge, row in own.items() if row["verdict"] != UNTESTED}
-        row = {"family": family, "part": _part(name, which), "judges": tested, "verdict": agreed(part["verdict"])}
+        row = {"family": family, "part": part(name, which), "judges": tested, "verdict": agreed(mine["verdict"])}
         block = blocks.setdefault(
-            name, {"statement": part["statement"].iloc[0], "rows": [], "tested": {}, "untested": {}}
+            name, {"statement": mine["statement"].iloc[0], "rows": [], "tested": {}, "untested": {}}
         )
         block["rows"].append(row)
         named = ", ".join(filter(None, (family, row["part"])))
@@ -61,7 +61,8 @@ def section(table):
     return [_block(name, block) for name, block in blocks.items()]
 
 
-def _part(name, which):
+def part(name, which):
+    """How a part of a claim is named beside it, in words; empty for the whole."""
     if name == "switch":
         editor, _, measured = which.partition(":")
         return f"{editor}, {SWITCHED[measured]}" if editor else ""
@@ -83,6 +84,6 @@ def lines(table):
     told = []
     for claim, short in SHORT.items():
         mine = table[table["claim"] == claim]
-        said = [f"{family} {agreed(part['verdict'])}" for family, part in mine.groupby("family", sort=False)]
+        said = [f"{family} {agreed(own['verdict'])}" for family, own in mine.groupby("family", sort=False)]
         told += [f"  {short.ljust(width)}  {', '.join(said)}"] if said else []
     return ["What arXiv 2506.18428 claims, on this study, where its judges agree:", *told] if told else []

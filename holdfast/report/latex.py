@@ -6,7 +6,7 @@ To add one, append a Table to TABLES: results/tables/{name}.csv becomes results/
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from holdfast.report import tex, words
+from holdfast.report import latex_claims, tex, words
 from holdfast.report.tex import Column
 
 
@@ -158,6 +158,55 @@ TABLES = (
         rows=pooled,
         split="factor",
         apart=("factor", "a", "b"),
+    ),
+    Table(
+        "claims",
+        "The claims of arXiv 2506.18428 on this study",
+        "What the abstract of arXiv 2506.18428 claims, as statements that were tested on this study, per family and "
+        "judge, on the edits’ own prompts at the last step of every tuning. Of all edits together: the share of their "
+        "effect that is left; of two editors or tuners: the difference in percentage points over cells that are alike "
+        "in all else. In brackets {confidence} intervals by {draws} draws of a bootstrap over edits. Holm: the p-value "
+        "adjusted over the claims of a family and judge. Supported or contradicted: that side is shown at the level "
+        "{level}, a pooled persistence with a margin of {margin}.",
+        (
+            *(Column("claim", ("told",)), Column("part", ("part",)), FAMILY, Column("judge", ("judge",))),
+            *(latex_claims.CELLS, EDITS, latex_claims.VALUE, latex_claims.HOLM, Column("verdict", ("verdict",))),
+        ),
+        rows=latex_claims.tested,
+        apart=("told", "part"),
+    ),
+    Table(
+        "sites",
+        "Site by site",
+        "Mean persistence by where the editor wrote and where the tuner wrote, over the tunings that every field has, "
+        "and three contrasts in percentage points: first editor less second, denoiser tuned less text encoder tuned, "
+        "and tuned where the edit was written less tuned elsewhere. In brackets {confidence} intervals by {draws} "
+        "draws of a bootstrap over edits. Holm: of a paired permutation test, adjusted over a family’s contrasts.",
+        (
+            *(FAMILY, Column("judge", ("judge",)), Column("field or contrast", ("what",)), latex_claims.CELLS, EDITS),
+            *(latex_claims.VALUE, latex_claims.HOLM),
+        ),
+        rows=latex_claims.crossed,
+        apart=("family", "judge"),
+    ),
+    Table(
+        "doses",
+        "Tuners at equal strength",
+        "Mean persistence under two tuners (a and b) where both have come equally far: after as many steps, with a "
+        "change of the same size, or with as much of the corpus’ loss gone; and a minus b in percentage points. Steps: "
+        "where the two stand. In brackets {confidence} intervals by {draws} draws of a bootstrap over edits. Holm: of "
+        "a paired permutation test, adjusted over the comparisons of one scale, judge and kind of prompt.",
+        (
+            *(Column(name, (key,)) for name, key in (("equal in", "scale"), ("a", "a"), ("b", "b"))),
+            *(Column("prompts (judge)", ("prompts",)), latex_claims.CELLS, EDITS),
+            Column("steps", ("step_a", "step_b"), latex_claims.steps, "r"),
+            *(Column(name, (f"persistence_{name}",), tex.share, "r") for name in ("a", "b")),
+            estimate("a − b", "difference", "ci_low", "ci_high", tex.points),
+            latex_claims.HOLM,
+        ),
+        rows=latex_claims.matched,
+        split="scale",
+        apart=("scale", "a", "b"),
     ),
 )
 BY_NAME = {table.name: table for table in TABLES}
