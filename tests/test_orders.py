@@ -21,19 +21,22 @@ def cell(task, measure, recovery, difference, low, high, **other):
     return {"task": task, "measure": measure, **known, **other}
 
 
-def test_a_sentence_counts_cells_that_gain_and_lose():
+def test_a_sentence_counts_cells_that_gain_and_lose_by_each_judge():
     made = table(
         cell("role", "efficacy", 0.9, 0.3, 0.1, 0.5),
         cell("appearance", "efficacy", 0.8, 0.1, -0.1, 0.3),
         cell("unsafe", "unsafe", 0.5, -0.2, -0.3, -0.1),
-        # Not counted: the second judge, an earlier step, and a cell without an effect.
-        cell("role", "classified_efficacy", 0.1, -0.9, -1, -0.8),
+        cell("role", "classified_efficacy", 0.1, -0.6, -0.7, 0.1),
+        # Not counted: an earlier step, and a cell without an effect.
         cell("role", "efficacy", 0.1, -0.9, -1, -0.8, tuning_step=20),
         cell("debias", "debias", np.nan, np.nan, np.nan, np.nan),
     )
     (said,) = orders.sentences(made)
-    assert said.startswith("Re-edited: in the median of 3 cells 80\N{NARROW NO-BREAK SPACE}% of the effect is there")
-    assert "10 points more against edited, then tuned; clearly more in 1, clearly less in 1." in said
+    by_clip, by_classifier = said.replace("\N{NARROW NO-BREAK SPACE}", " ").split("; ")
+    assert by_clip.startswith("Re-edited, against edited, then tuned, in the median cell: by CLIP 85 % of the effect, ")
+    assert by_clip.endswith("20 points more (of 2 cells clearly more in 1, clearly less in 0)")
+    assert by_classifier.startswith("by the classifier 30 % of the effect, 40 points less (of 2 cells")
+    assert by_classifier.endswith("clearly more in 0, clearly less in 1).")
 
 
 def test_neighbours_are_weighed_by_their_pictures():

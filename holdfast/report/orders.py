@@ -18,27 +18,29 @@ def last_step(table):
 
 
 def sentences(table):
-    """One per order that has `edited_tuned` beside it: what it recovers, and in how many cells more or less.
+    """One per order that has `edited_tuned` beside it: what it recovers by each judge, and in how many cells more or
+    less.
 
-    table: arms.csv. By each task's first judge, on the edits' own prompts; more and less by the interval of a cell's
-    difference.
+    table: arms.csv. On the edits' own prompts; more and less by the interval of a cell's difference.
     """
-    first = {task: next(iter(measures.values())) for task, measures in answer.OWN.items()}
-    own = last_step(table[table["measure"] == table["task"].map(first)]).dropna(subset=["recovery", "difference"])
-    for arm in sorted(own["arm"].unique(), key=lambda name: arrange.place(name, arrange.ARM_ROWS)):
-        mine = own[own["arm"] == arm]
-        more, less = int((mine["difference_low"] > 0).sum()), int((mine["difference_high"] < 0).sum())
-        there, change = words.percent(mine["recovery"].median()), _points(np.median(mine["difference"]))
-        yield (
-            f"{words.arm(arm).capitalize()}: in the median of {len(mine)} cells {there} of the effect is there, "
-            f"{change} against edited, then tuned; clearly more in {more}, clearly less in {less}."
-        )
+    last = last_step(table).dropna(subset=["recovery", "difference"])
+    for arm in sorted(last["arm"].unique(), key=lambda name: arrange.place(name, arrange.ARM_ROWS)):
+        told = []
+        for judge in answer.JUDGES:
+            measure = last["task"].map({task: judges.get(judge) for task, judges in answer.OWN.items()})
+            mine = last[(last["arm"] == arm) & (last["measure"] == measure)]
+            if len(mine):
+                told.append(f"by {'the ' * (judge == 'classifier')}{judge} {_recovered(mine)}")
+        if told:
+            yield f"{words.arm(arm).capitalize()}, against edited, then tuned, in the median cell: {'; '.join(told)}."
 
 
-def _points(change):
-    if words.number(100 * change, 0) == "0":
-        return "no more and no less"
-    return f"{words.number(100 * abs(change), 0)} points {'more' if change > 0 else 'less'}"
+def _recovered(mine):
+    there, change = words.percent(mine["recovery"].median()), 100 * np.median(mine["difference"])
+    points = f"{words.number(abs(change), 0)} points {'more' if change > 0 else 'less'}"
+    changed = "as much as there" if words.number(change, 0) == "0" else points
+    more, less = int((mine["difference_low"] > 0).sum()), int((mine["difference_high"] < 0).sum())
+    return f"{there} of the effect, {changed} (of {len(mine)} cells clearly more in {more}, clearly less in {less})"
 
 
 def neighbours(table):
